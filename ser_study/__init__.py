@@ -1,0 +1,1 @@
+"Speech emotion recognition, reproduced and questioned: five papers, one library."
