@@ -31,9 +31,9 @@ class Settings:
     cache: Path                    # features, cells of studies, demo corpora
     reports: Path                  # one folder a paper, one folder a run
     profile: str                   # demo: nothing is downloaded; paper: the published checkpoints
-    seeds: tuple[int, ...]         # one fit for each
     workers: int                   # processes or threads, one core each
     device: str                    # auto, cpu or cuda
+    scheduler: str                 # tcp://host:port of a Dask scheduler; empty: cells run on this machine
     checkpoints: dict[str, str]    # role -> "repository@revision"
 
 # %% ../nbs/10_settings.ipynb #6179be09
@@ -64,22 +64,22 @@ def _parse(text: dict, root: Path, checkpoints: dict, where: str) -> Settings:
     folder = lambda name: (root / Path(text[name]).expanduser()).resolve()
     return Settings(root, folder("corpora"), folder("cache"), folder("reports"),
         profile=_choice("profile", text["profile"], PROFILES, where),
-        seeds=tuple(_number("seeds", s, where) for s in text["seeds"].split(",")),
         workers=max(1, _number("workers", text["workers"], where)),
-        device=_choice("device", text["device"], DEVICES, where), checkpoints=checkpoints)
+        device=_choice("device", text["device"], DEVICES, where),
+        scheduler=text["scheduler"], checkpoints=checkpoints)
 
 # %% ../nbs/10_settings.ipynb #58b6ba73
 def load_settings(path: Path | None = None,   # settings.ini; found from the working folder when not given
                   **overrides: str,           # settings by name, as texts: they win over the file and the environment
                   ) -> Settings:
-    "Read settings.ini. `SER_STUDY_CORPORA` and `SER_STUDY_CACHE` win over the file. `StudyError` for what is unknown, missing or wrong."
+    "Read settings.ini. `SER_STUDY_CORPORA`, `SER_STUDY_CACHE`, ... win over the file. `StudyError` for what is unknown, missing or wrong."
     path = Path(path) if path else find_settings()
     ini = configparser.ConfigParser(interpolation=None)
     try: ini.read_string(path.read_text(encoding="utf-8"), source=path.name)
     except (OSError, configparser.Error) as error: raise StudyError(f"{path.name}: {str(error).splitlines()[0]}") from None
     names = [f.name for f in fields(Settings) if f.name not in ("root", "checkpoints")]
     text = dict(ini["study"]) if ini.has_section("study") else {}
-    for name in ("corpora", "cache"):
+    for name in names:
         if os.environ.get(f"SER_STUDY_{name.upper()}"): text[name] = os.environ[f"SER_STUDY_{name.upper()}"]
     text.update({name: str(value) for name, value in overrides.items()})
     for name in text:
