@@ -29,14 +29,14 @@ class AudioError(StudyError):
     def __str__(self): return f"{self.name}: {self.defect} ({self.detail})."
 
 # %% ../nbs/21_audio.ipynb #4eff02bc
-def _decode(path: Path) -> tuple[np.ndarray, int]:   # (n, channels) float32, rate in Hz
+def _decode(path: Path) -> tuple[np.ndarray, int]:   # (n,) or (n, channels) float32, rate in Hz
     "The samples of a file; `AudioError` where there are none or they cannot be read."
     if not path.is_file(): raise AudioError(path.name, "undecodable", "no such file")
     if path.stat().st_size == 0: raise AudioError(path.name, "empty", "the file has 0 bytes")
     try:
         with soundfile.SoundFile(path) as file:
             promised, rate = file.frames, file.samplerate
-            samples = file.read(dtype="float32", always_2d=True)
+            samples = file.read(dtype="float32")
     except soundfile.LibsndfileError as error: raise AudioError(path.name, "undecodable", error.error_string.rstrip(".")) from None
     except MemoryError: raise AudioError(path.name, "undecodable", "its header promises more samples than fit in memory") from None
     if len(samples) < 0.99 * promised: raise AudioError(path.name, "undecodable", f"it ends after {len(samples)} of {promised} samples")
@@ -57,7 +57,7 @@ def load_audio(path: Path,           # WAV, FLAC, OGG or MP3, any rate, any numb
     "Decode, average the channels, resample, and scale down if the peak is above 0.999. `AudioError` says why a clip cannot be used."
     path = Path(path)
     samples, source_rate = _decode(path)
-    signal = samples.mean(axis=1)
+    signal = samples.mean(axis=1) if samples.ndim == 2 else samples
     _reject(path.name, signal, source_rate)
     if source_rate != rate: signal = soxr.resample(signal, source_rate, rate)
     peak = np.abs(signal).max()
