@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NOISE', 'NOISE_CONVENTIONS', 'nearest_neighbours', 'reduce', 'kmeans', 'density_clusters', 'keep_rows', 'silhouettes',
-           'indices', 'dbcv']
+           'indices', 'dbcv', 'nearest_to_centre']
 
 # %% ../nbs/50_clustering.ipynb #532202ad
 import warnings
@@ -86,3 +86,16 @@ def dbcv(X: np.ndarray, labels: np.ndarray) -> float:
     "Density-based clustering validation, -1 to 1 (Moulavi et al. 2014); noise lowers it; NaN under two clusters."
     if len(set(labels) - {NOISE}) < 2: return np.nan
     return float(hdbscan.validity.validity_index(np.asarray(X, np.float64), labels))
+
+# %% ../nbs/50_clustering.ipynb #de8ce3bb
+def nearest_to_centre(X: np.ndarray,          # (n, d)
+                      labels: np.ndarray,     # (n,)
+                      rows: int,
+                      ) -> dict[int, np.ndarray]:   # cluster -> numbers of its `rows` rows nearest to their mean, nearest first
+    "Typical rows of each cluster; noise has none."
+    typical = {}
+    for cluster in sorted(set(labels) - {NOISE}):
+        members = np.flatnonzero(labels == cluster)
+        distances = np.linalg.norm(X[members] - X[members].mean(axis=0), axis=1)
+        typical[int(cluster)] = members[np.argsort(distances, kind="stable")[:rows]]
+    return typical
