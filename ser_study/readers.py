@@ -39,7 +39,7 @@ def _read_files(root: Path, corpus: str, describe, example: str) -> pd.DataFrame
     for stem, path in files.items():
         try: rows.append(dict(utterance=utterance_name(corpus, path, root), corpus=corpus, path=str(path)) | describe(stem))
         except ValueError as reason: skipped.append([path.relative_to(root).as_posix(), str(reason)])
-    if not rows: raise StudyError(f"{corpus}: no clip with a name such as {example} in {root} ({len(files)} audio files looked at).")
+    if not rows: raise StudyError(f"{corpus}: no clip with a name such as {example} in {root.name} ({len(files)} audio files looked at).")
     frame = pd.DataFrame(rows)
     frame.attrs["skipped"] = sorted(skipped)
     return validate(frame, corpus)
@@ -134,7 +134,7 @@ def _read_lines(path: Path) -> pd.DataFrame:   # texts, "" where a cell is empty
             file.seek(0)
             reader = csv.reader(file, delimiter=max(",\t;|", key=header_line.count))
             lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))]
-    except OSError as error: raise StudyError(f"{path}: {error.strerror}.") from None
+    except OSError as error: raise StudyError(f"{path.name}: {error.strerror}.") from None
     except UnicodeDecodeError: raise StudyError(f"{path.name} is not UTF-8 text: save it as UTF-8.") from None
     except csv.Error as error: raise StudyError(f"{path.name}, line {reader.line_num}: {error}.") from None
     if not lines: raise StudyError(f"{path.name} is empty.")

@@ -1,0 +1,45 @@
+"""Corpora: several at once, the real ones partial or complete, and the demo ones through the real readers."""
+from collections import Counter
+import pandas as pd
+import pytest
+from ser_study.corpora import CORPORA, corpora_status, find_corpus, load_corpora
+from ser_study.settings import load_settings
+from ser_study.utterances import COLUMNS
+
+
+@pytest.fixture(scope="module")
+def demo_settings(tmp_path_factory):
+    "Settings with a cache of their own and no real corpora."
+    folder = tmp_path_factory.mktemp("corpora")
+    return load_settings(corpora=folder / "none", cache=folder / "cache")
+
+
+def test_the_real_corpora_are_found_and_counted(corpora_root, tmp_path):
+    status = corpora_status(load_settings(corpora=corpora_root, cache=tmp_path)).set_index("key")
+    assert status["clips"].to_dict() == dict(ravdess=1440, crema_d=1621, nemo=900, demo_ravdess=0, demo_crema_d=0)
+    assert status["expected"].to_dict() | dict(ravdess=1440, crema_d=7442, nemo=4481) == status["expected"].to_dict()
+    assert not status.astype(str).apply(lambda column: column.str.contains(str(corpora_root), regex=False)).any(axis=None)
+
+
+def test_two_real_corpora_are_one_table(corpora_root, tmp_path):
+    frame = load_corpora("ravdess,crema_d", load_settings(corpora=corpora_root, cache=tmp_path))
+    assert len(frame) == 3061 and tuple(frame.columns) == COLUMNS and frame["speaker"].nunique() == 44
+    assert frame["utterance"].is_unique and frame["utterance"].is_monotonic_increasing
+    assert frame["age"].dtype == "Int64" and frame["votes"].map(type).isin([dict, type(None)]).all()
+    swapped = load_corpora("crema_d, ravdess", load_settings(corpora=corpora_root, cache=tmp_path))
+    pd.testing.assert_frame_equal(frame, swapped)
+
+
+def test_the_demo_corpora_fill_the_columns_of_the_real_ones(demo_settings):
+    frame = load_corpora("demo_ravdess,demo_crema_d", demo_settings)
+    assert Counter(frame["corpus"]) == {key: CORPORA[key].count for key in ("demo_ravdess", "demo_crema_d")}
+    assert frame.attrs == dict(skipped=[], ignored=[])
+    crema_d = frame[frame["corpus"] == "demo_crema_d"]
+    assert not crema_d[["sex", "age", "votes", "sentence", "transcript"]].isna().any(axis=None)
+    status = corpora_status(demo_settings).set_index("key")
+    assert status["found"].to_dict() == dict(ravdess=False, crema_d=False, nemo=False, demo_ravdess=True, demo_crema_d=True)
+    assert (status["clips"] == status["expected"])[status["found"]].all()
+
+
+def test_the_folder_that_is_counted_is_the_folder_that_is_made(demo_settings):
+    for key in ("demo_ravdess", "demo_crema_d"): assert find_corpus(key, demo_settings).name == CORPORA[key].folder
