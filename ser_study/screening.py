@@ -25,7 +25,7 @@ def _look(rate: int, path: str) -> tuple[str, float] | AudioError:
 def _duplicates(good: pd.DataFrame) -> list[tuple]:   # rows of the table of defects
     "A row for each clip whose audio stood before under another name."
     rows = []
-    for _, same in good.groupby("audio_key", sort=False):
+    for _, same in good[good["audio_key"].duplicated(keep=False)].groupby("audio_key", sort=False):
         first = same.iloc[0]
         for _, clip in same.iloc[1:].iterrows():
             agree = clip["emotion"] is first["emotion"] or clip["emotion"] == first["emotion"]
