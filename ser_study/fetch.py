@@ -20,17 +20,16 @@ from requests.adapters import HTTPAdapter
 from tqdm.auto import tqdm
 from urllib3.util import Retry
 from .audio import AUDIO_SUFFIXES
+from .corpora import CORPORA
 from .settings import Settings, StudyError, nearest
 
 # %% ../nbs/26_fetch.ipynb #20b1be67
 @dataclass(frozen=True)
 class Source:
-    "A corpus that anyone may download, and how we know that it arrived whole."
-    folder: str                    # its name below settings.corpora, where the reader looks
+    "Where a corpus of `CORPORA` may be downloaded, and how we know that it is the one that was meant."
     page: str                      # for a human being, where the download fails
     url: str                       # a zip or tar archive
     archive: str                   # the archive's name on disk
-    clips: int                     # audio files of the whole corpus
     checksum: str | None = None    # of the archive: "md5:..." or "sha256:..."
     bytes: int | None = None       # of the archive
     commit: str | None = None      # the Git commit that the archive must say it is
@@ -42,16 +41,16 @@ class Source:
 _CREMA_D, _CREMA_D_COMMIT = "CheyneyComputerScience/CREMA-D", "1658cd342dff90010aa843eaeebd53610a08b1dc"
 _NEMO_COMMIT = "06f1f83dde8f1a780443a57d53b2af3971af34ab"
 SOURCES = dict(
-    ravdess=Source("RAVDESS", "https://zenodo.org/records/1188976", clips=1440, archive="Audio_Speech_Actors_01-24.zip",
+    ravdess=Source("https://zenodo.org/records/1188976", archive="Audio_Speech_Actors_01-24.zip",
         url="https://zenodo.org/records/1188976/files/Audio_Speech_Actors_01-24.zip?download=1",
         checksum="md5:bc696df654c87fed845eb13823edef8a", bytes=208_468_073),
-    crema_d=Source("CREMA-D", f"https://github.com/{_CREMA_D}", clips=7442, archive="CREMA-D.tar.gz",
+    crema_d=Source(f"https://github.com/{_CREMA_D}", archive="CREMA-D.tar.gz",
         url=f"https://github.com/{_CREMA_D}/archive/{_CREMA_D_COMMIT}.tar.gz", commit=_CREMA_D_COMMIT,
         keep=("AudioWAV", "processedResults", "SentenceFilenames.csv", "VideoDemographics.csv", "LICENSE.txt", "README.md"),
         known={"processedResults/tabulatedVotes.csv": "sha256:774d9d759cb5caf2542758a39eca8c0f1d2777f9987ff5d5adf8066d192f377b",
                "VideoDemographics.csv": "sha256:e33ddc8b60bedf98541735801127cbb67098b5957271adbdd5dea8a44294eec3"},
         media=f"https://media.githubusercontent.com/media/{_CREMA_D}/{_CREMA_D_COMMIT}"),
-    nemo=Source("nEMO", "https://github.com/amu-cai/nEMO", clips=4481, archive="nEMO.tar.gz",
+    nemo=Source("https://github.com/amu-cai/nEMO", archive="nEMO.tar.gz",
         url=f"https://github.com/amu-cai/nEMO/archive/{_NEMO_COMMIT}.tar.gz", commit=_NEMO_COMMIT))
 
 # %% ../nbs/26_fetch.ipynb #b03f2f04
@@ -216,13 +215,15 @@ def _fetch_archive(source: Source, work: Path) -> Path:
     return unpacked
 
 # %% ../nbs/26_fetch.ipynb #e2ae2f25
-def _complete(key: str, source: Source, root: Path):
+def _complete(key: str, root: Path):
     "Keep what is wanted, fetch what is pointed to, and check all that is known. `StudyError` where something is missing or different."
+    source = SOURCES[key]
     if source.keep: _keep(root, source.keep)
     for name, checksum in source.known.items():
         if not (root / name).is_file() or not hash_matches(root / name, checksum): raise StudyError(f"{key}: {name} is not the file that was meant (expected {checksum}).")
     if source.media: fetch_media(root, source.media)
-    if (clips := count_clips(root)) != source.clips: raise StudyError(f"{key}: {clips} clips arrived, expected {source.clips}.")
+    clips, expected = count_clips(root), CORPORA[key].count
+    if clips != expected: raise StudyError(f"{key}: {clips} clips arrived, expected {expected}.")
 
 # %% ../nbs/26_fetch.ipynb #ee74d84d
 def fetch_corpus(key: str,              # ravdess, crema_d or nemo
@@ -230,15 +231,15 @@ def fetch_corpus(key: str,              # ravdess, crema_d or nemo
                  ) -> Path:             # the corpus's folder
     "Download an open corpus to where its reader looks, going on from an interrupted run; a corpus already there is left as it is. `StudyError` says what went wrong."
     if key not in SOURCES: raise StudyError(f"{key!r} cannot be fetched: {', '.join(SOURCES)} can.{nearest(key, SOURCES)}")
-    source = SOURCES[key]
-    target, work = settings.corpora / source.folder, settings.corpora / f".{source.folder}.fetching"
+    corpus, source = CORPORA[key], SOURCES[key]
+    target, work = settings.corpora / corpus.folder, settings.corpora / f".{corpus.folder}.fetching"
     if target.exists():
-        if (clips := count_clips(target)) >= source.clips: return target
-        raise StudyError(f"{source.folder} is there already, with {clips} of {source.clips} clips: move it away to fetch it whole.")
+        if (clips := count_clips(target)) >= corpus.count: return target
+        raise StudyError(f"{corpus.folder} is there already, with {clips} of {corpus.count} clips: move it away to fetch it whole.")
     try:
         work.mkdir(parents=True, exist_ok=True)
         root = _inner(_fetch_archive(source, work))
-        _complete(key, source, root)
+        _complete(key, root)
         os.replace(root, target)
     except StudyError as error: raise StudyError(f"{error} By hand: {source.page}") from None
     except OSError as error: raise StudyError(f"{key}: {error.strerror or error}.") from None

@@ -233,11 +233,12 @@ def test_what_a_killed_unpacking_left_does_not_get_in(tmp_path):
 
 # ---- corpora
 
-def sell(shop, monkeypatch, body, key="tiny", **changes):
-    "Put an archive on the server and a source for it into SOURCES."
+def sell(shop, monkeypatch, body, clips=2, **changes):
+    "Put an archive on the server and the corpus tiny into the registry."
     shop.files["/tiny.archive"] = body
-    source = fetch.Source("Tiny", "http://page.example", f"{shop.address}/tiny.archive?download=1", "tiny.archive", clips=2)
-    monkeypatch.setitem(fetch.SOURCES, key, replace(source, **changes))
+    source = fetch.Source("http://page.example", f"{shop.address}/tiny.archive?download=1", "tiny.archive")
+    monkeypatch.setitem(fetch.SOURCES, "tiny", replace(source, **changes))
+    monkeypatch.setitem(fetch.CORPORA, "tiny", replace(fetch.CORPORA["ravdess"], key="tiny", folder="Tiny", count=clips))
 
 
 TWO = zipped(("Audio_1-2/Actor_01/a.wav", b"RIFF1"), ("Audio_1-2/Actor_02/b.wav", b"RIFF2"))
