@@ -37,10 +37,12 @@ def kind_of_result(corpora: set[str],          # keys that were used
     if any(key.startswith("demo_") for key in corpora): return "demo"
     return "reproduction" if complete and checkpoints and corpora == paper_corpora else "replication"
 
-def verdict(published: float, low: float, high: float, comparable: str) -> str:
+def verdict(published: float, low: float, high: float, comparable: str, ran: bool = True) -> str:
     "The published number against our interval: reproduced, within, above or below it; nothing is claimed of a demo or of what was not run."
     if comparable not in COMPARABLE: raise ValueError(f"comparable {comparable!r} is not one of {tuple(COMPARABLE)}")
-    if np.isnan(published) or np.isnan(low): return "untested" if np.isnan(low) else "no published number"
+    if not ran: return "untested"
+    if np.isnan(low): return "not defined here"
+    if np.isnan(published): return "no published number"
     if comparable == "demo": return "demo: no verdict"
     if low <= published <= high: return "reproduced" if comparable == "reproduction" else "published value inside our interval"
     return "published value above ours" if published > high else "published value below ours"
@@ -61,5 +63,5 @@ def beside_published(paper: str,             # "01_toh2025_hybrid_clustering"
     table = pd.concat([joined, silent.assign(protocol="paper")], ignore_index=True)
     table = table.assign(paper=paper, corpus=corpus, profile=profile, comparable=comparable)
     table["row"] = [f"{row} in place of {stands}" if isinstance(stands, str) and stands != row else row for row, stands in zip(table["row"], table["stands_for"])]
-    table["verdict"] = [verdict(*values, comparable) for values in zip(table.published, table.low, table.high)]
+    table["verdict"] = [verdict(*values, comparable, ran) for *values, ran in zip(table.published, table.low, table.high, table.n.notna())]
     return table[RESULTS]

@@ -11,7 +11,7 @@ import ast, contextlib, importlib.metadata, json, os, platform, re, subprocess, 
 from datetime import datetime, timezone
 from pathlib import Path
 import nbformat, papermill, pandas as pd, psutil
-from .settings import Settings, StudyError, load_settings, nearest
+from .settings import Settings, StudyError, nearest
 
 # %% ../nbs/71_runs.ipynb #2b52aba0
 def find_notebook(paper: str, settings: Settings) -> Path:
@@ -110,11 +110,13 @@ def write_whole(path: Path, content: str | bytes) -> None:
 # %% ../nbs/71_runs.ipynb #6ed6fcbb
 class Run:
     "One run of a paper's notebook."
-    def __init__(self, paper: str,        # the notebook's name: 01_toh2025_hybrid_clustering
-                 parameters: dict,        # every parameter of the notebook with the value it runs with
-                 settings: Settings | None = None):
-        self.paper, self.parameters, self.settings = paper, parameters, settings or load_settings()
-        self.name = run_name(parameters, default_parameters(find_notebook(paper, self.settings)))
+    def __init__(self, paper: str,             # the notebook's name: 01_toh2025_hybrid_clustering
+                 namespace: dict,              # `globals()` of the notebook: its parameters are read from it
+                 settings: Settings):
+        self.paper, self.settings = paper, settings
+        defaults = default_parameters(find_notebook(paper, settings))
+        self.parameters = {name: namespace[name] for name in defaults}
+        self.name = run_name(self.parameters, defaults)
         self.folder = self.settings.reports / paper / self.name
         self.stages, self.assumptions, self.started = [], [], datetime.now(timezone.utc).isoformat(timespec="seconds")
 
