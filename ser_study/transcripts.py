@@ -109,7 +109,7 @@ def _decode(signals: list[np.ndarray], folder: Path, device: str) -> list[str]:
     "Greedy transcripts of signals of one length."
     extractor, tokenizer, model = _once(_load_ctc, folder, device)
     inputs = extractor(signals, sampling_rate=extractor.sampling_rate, return_tensors="pt").to(device)
-    return tokenizer.batch_decode(model(**inputs).logits.argmax(dim=-1), skip_special_tokens=True)
+    return tokenizer.batch_decode(model(**inputs).logits.argmax(dim=-1))
 
 # %% ../nbs/33_transcripts.ipynb #35aa2bbf
 def _load(position: int, path: Path, rate: int) -> tuple[int, np.ndarray | StudyError]:
