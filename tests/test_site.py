@@ -1,0 +1,350 @@
+"The report site: built once from a miniature report, then read as a browser reads it."
+import io, json, re, shutil, subprocess, time, urllib.request
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pandas as pd
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from ser_study.settings import StudyError, load_settings
+
+pytest.importorskip("autoapi", reason="the packages of the extra 'site' are not installed")
+from ser_study.site import build_site
+
+ROOT = Path(__file__).parents[1]
+PAPER = "01_toh2025_hybrid_clustering"
+DEMO = "demo_ravdess,seed=7"
+HOSTILE = "<script>alert(1)</script>"
+ROWS = [("Fig 3", "eGeMAPS", "KMeans, silhouette", "paper", "0.43", "0.41234567", "0.3911", "0.4399", "published value inside our interval"),
+        ("Fig 3", "eGeMAPS", "KMeans, silhouette", "corrected", "", "-0.00213", "-0.004", "0.001", "no published number"),
+        ("Fig 3", "eGeMAPS + BERT", "KMeans, CHI", "paper", "9321.77", "8123.456", "7900.1", "8400.9", "published value above ours"),
+        ("Fig 9", f"said `twice` *now* {HOSTILE}", "clusters | of <5>", "paper", "8", "5", "", "", "published value above ours"),
+        ("A & B <b>table</b>", "noise", "HDBSCAN", "paper", "0.5", "", "", "", "untested")]
+
+
+def results(run: str, comparable: str) -> pd.DataFrame:
+    shift = 0.0 if comparable == "replication" else 0.01
+    frame = pd.DataFrame(ROWS, columns=["item", "row", "column", "protocol", "published", "reproduced", "low", "high", "verdict"])
+    frame["reproduced"] = [text and str(round(float(text) + shift, 6)) for text in frame.reproduced]
+    if comparable == "demo": frame["verdict"] = "demo: no verdict"
+    return frame.assign(paper=PAPER, corpus=run, profile="demo", n="3061", seeds="1,2,3", comparable=comparable)
+
+
+def provenance(run: str) -> dict:
+    return dict(paper=PAPER, run=run, parameters=dict(k=8, transcripts="pocketsphinx", note=HOSTILE), settings=dict(profile="demo", seeds=[1, 2, 3]), commit="0" * 40, dirty=True,
+                started="2025-06-01T08:00:00+00:00", packages={"umap-learn": "0.5.9", "torch": "2.13.0"},
+                corpora=dict(ravdess=dict(title="RAVDESS speech", clips=1440, used=1438, dropped=2, fingerprint="9f31ac07", licence="CC BY-NC-SA 4.0"),
+                             crema_d=dict(title="CREMA-D", clips=1623, used=1623, dropped=0, fingerprint="77ab0e12", licence="ODbL 1.0")),
+                checkpoints=dict(text="minilm"), seeds=[1, 2, 3], hardware=dict(cpu="a processor", cores=2, memory_gb=8.0),
+                stages=[dict(stage="screening", items=3063, wall_s=12.5, cpu_s=21.25, peak_mb=310), dict(stage="UMAP", items=3061, wall_s=33.0, cpu_s=41.0, peak_mb=812.4)],
+                assumptions=[dict(what="K", value=8, why="the paper shows 8 clusters in one place and 5 in another")],
+                defects=[dict(utterance=f"crema_d/{HOSTILE}", defect="silent", detail="peak 0", dropped=True)])
+
+
+def figure_svg() -> str:
+    "A figure as seaborn would leave it, small."
+    from matplotlib.figure import Figure
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.scatter([0, 1, 2, 3, 4], [3, 1, 2, 5, 4], c=["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"])
+    right.bar(["paper", "ours", "noise"], [0.43, 0.41, 0.34], color=["#949494", "#0173b2", "#de8f05"])
+    left.set(title="UMAP plane", xlabel="first", ylabel="second")
+    right.set(title="Silhouette")
+    figure.savefig(text := io.StringIO(), format="svg", metadata={"Date": None})
+    return text.getvalue()
+
+
+def report() -> nbformat.NotebookNode:
+    from great_tables import GT
+    frame = pd.DataFrame({"transcript": ["kids are talking by the door", HOSTILE], **{f"cluster mean {i}": [0.125 * i, 0.25] for i in range(12)}})
+    shows = lambda **data: [new_output("display_data", data={kind.replace("__", "/").replace("_xml", "+xml"): text for kind, text in data.items()})]
+    return new_notebook(cells=[
+        new_markdown_cell("# How it is said, and what is said\n\n> Do transcripts make the clusters of emotional speech better, and are those clusters emotions?"),
+        new_markdown_cell("The silhouette of a clip is $s = \\frac{b - a}{\\max(a, b)}$, where $a < b$ if it sits well:\n\n$$\\bar{s} = \\frac{1}{n} \\sum_{i=1}^{n} s_i$$"),
+        new_code_cell("corpora = 'ravdess,crema_d'\nseeds = (1, 2, 3)", metadata={"tags": ["parameters"]}, execution_count=1),
+        new_markdown_cell("## The *plane*\n\nEvery clip is a point; colour is emotion."),
+        new_code_cell("#| echo: false\nplot(plane)", execution_count=2, outputs=[new_output("stream", name="stderr", text="  0%|\r100%|done\n"), *shows(image__svg_xml=figure_svg(), text__plain="<Figure>")]),
+        new_markdown_cell("#### What is said\n\nTranscripts nearest the centroids."),
+        new_code_cell("nearest(plane)", execution_count=3, outputs=shows(text__html=frame.to_html(), text__plain="table")),
+        new_code_cell("compare(plane)", execution_count=4, outputs=shows(text__html=GT(frame.iloc[:, :4], id="compared").tab_header("Beside the paper").as_raw_html(), text__plain="table")),
+        new_code_cell("print(transcript)", execution_count=5, outputs=[new_output("stream", name="stdout", text=HOSTILE + "\n")])])
+
+
+def make_run(folder: Path, comparable: str, figures: int = 1) -> None:
+    (folder / "figures").mkdir(parents=True)
+    nbformat.write(report(), folder / "report.ipynb")
+    results(folder.name, comparable).to_csv(folder / "results.csv", index=False)
+    (folder / "run.json").write_text(json.dumps(provenance(folder.name)))
+    if figures: (folder / "figures/overview.svg").write_text(figure_svg())
+
+
+@pytest.fixture(scope="session")
+def reports(tmp_path_factory) -> Path:
+    reports = tmp_path_factory.mktemp("study") / "reports"
+    make_run(reports / PAPER / DEMO, "demo")
+    make_run(reports / PAPER / "ravdess+crema_d", "replication")
+    (reports / "benchmarks/01_representation").mkdir(parents=True)
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# Representation, measured\n\n> Is one STFT enough?"), new_code_cell("1 + 1")]), reports / "benchmarks/01_representation/report.ipynb")
+    return reports
+
+
+@pytest.fixture(scope="session")
+def site(reports) -> Path:
+    started = time.monotonic()
+    index = build_site(reports, settings=load_settings(ROOT / "settings.ini"))
+    print(f"\nthe site was built in {time.monotonic() - started:.0f} s")
+    assert index == reports / "site/index.html"
+    return index.parent
+
+
+class Page(HTMLParser):
+    "What a page links to, loads, names and says."
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path, self.links, self.loads, self.ids, self.images, self.values, self.text = path, [], [], set(), [], [], []
+        self.open = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.open.append(tag)
+        self.ids |= {given[name] for name in ("id", "name") if given.get(name)}
+        if tag == "a" and "href" in given: self.links.append(given["href"])
+        if tag == "link" and given.get("rel") not in ("index", "search", "next", "prev", "canonical", "author"): self.loads.append(given["href"])
+        self.loads += [given[name] for name in ("src", "srcset", "poster", "data") if given.get(name) and tag != "a"]
+        if tag == "img": self.images.append(given)
+        if "data-value" in given: self.values.append(given["data-value"])
+
+    def handle_data(self, data):
+        if self.open[-1:] != ["script"]: self.text.append(data)
+
+    def handle_endtag(self, tag): self.open.append("/" + tag)
+
+
+@pytest.fixture(scope="session")
+def pages(site) -> dict[str, Page]:
+    return {path.relative_to(site).as_posix(): Page(path) for path in sorted(site.rglob("*.html")) if "_static" not in path.parts}
+
+
+def test_every_kind_of_page_is_there(pages):
+    wanted = {"index.html", "papers/index.html", "corpora.html", "search.html", f"papers/{PAPER}/index.html", f"papers/{PAPER}/{DEMO}.html", f"papers/{PAPER}/ravdess+crema_d.html",
+              "benchmarks/01_representation.html", "library/10_settings.html", "api/ser_study/settings/index.html"}
+    assert wanted <= pages.keys()
+
+
+def test_every_local_link_leads_somewhere(site, pages):
+    broken, checked = [], 0
+    for name, page in pages.items():
+        for link in page.links + page.loads:
+            parts = urlsplit(link)
+            if parts.scheme in ("http", "https", "mailto", "data", "javascript"): continue
+            target = (page.path.parent / unquote(parts.path)).resolve() if parts.path else page.path
+            found = target.is_file() and target.is_relative_to(site)
+            if found and parts.fragment and target.suffix == ".html":
+                found = unquote(parts.fragment) in pages[target.relative_to(site).as_posix()].ids
+            checked += 1
+            if not found: broken.append((name, link))
+    assert checked > 200 and not broken, broken[:10]
+
+
+def test_nothing_is_loaded_from_outside(site, pages):
+    outside = [(name, load) for name, page in pages.items() for load in page.loads if re.match(r"(https?:)?//", load.strip())]
+    assert not outside
+    for path in [*site.rglob("*.css"), *(p.path for p in pages.values())]:
+        assert not re.findall(r"(?:url\(|@import)\s*['\"]?\s*(?:https?:)?//", path.read_text(encoding="utf-8")), path.name
+    for path in site.rglob("*.js"):
+        assert not re.findall(r"""(?:fetch|import|importScripts|sendBeacon)\(\s*['"`](?:https?:)?//|\.src\s*=\s*['"`](?:https?:)?//""", path.read_text(encoding="utf-8")), path.name
+
+
+def test_numbers_are_those_of_the_table(reports, pages):
+    for run in (DEMO, "ravdess+crema_d"):
+        table = pd.read_csv(reports / PAPER / run / "results.csv", dtype=str, keep_default_na=False)
+        assert pages[f"papers/{PAPER}/{run}.html"].values == list(table.reproduced)
+        beside = pages[f"papers/{PAPER}/index.html"].values
+        assert set(table.reproduced) | set(table.published) <= {*beside, ""}
+    text = " ".join("".join(pages[f"papers/{PAPER}/ravdess+crema_d.html"].text).split())
+    for seen in ("0.412 [0.391, 0.440]", "−0.002 [−0.004, 0.001]", "8,123 [7,900, 8,401]", "published value inside our interval", "3,061 clips"): assert seen in text, seen
+
+
+def test_reference_run_is_the_real_one_and_kinds_are_said(pages):
+    text = " ".join("".join(pages[f"papers/{PAPER}/index.html"].text).split())
+    assert text.index("ravdess+crema_d reference replication") < text.index(f"{DEMO} demo")
+    front = " ".join("".join(pages["index.html"].text).split())
+    assert front.count("not yet") >= 5 and "Paper 05" in front and "Do transcripts make the clusters" in front
+    assert f"papers/{PAPER}/ravdess+crema_d.html" in pages["index.html"].links
+
+
+def test_hostile_text_stays_text(site, pages):
+    for name in (f"papers/{PAPER}/index.html", f"papers/{PAPER}/{DEMO}.html"):
+        raw = pages[name].path.read_text(encoding="utf-8")
+        assert "<script>alert" not in raw and "<b>table" not in raw
+        assert HOSTILE in "".join(pages[name].text), "and is still there to be read"
+    shown = "".join(pages[f"papers/{PAPER}/index.html"].text)
+    assert "said `twice` *now*" in shown and "A & B <b>table</b>" in shown
+
+
+def test_formulas_are_mathml(pages):
+    raw = pages[f"papers/{PAPER}/{DEMO}.html"].path.read_text(encoding="utf-8")
+    assert raw.count("<math ") == 3 and "<mfrac>" in raw and 'display="block"' in raw and not re.search(r"(?i)src=.[^>]*mathjax", raw)
+
+
+def test_figures_are_files_with_words(site, pages):
+    images = [image for page in pages.values() for image in page.images]
+    assert images and all(len(image.get("alt", "")) > 8 and "/" not in image["alt"] for image in images), images
+    drawn = [i["src"] for i in pages[f"papers/{PAPER}/{DEMO}.html"].images]
+    assert len(drawn) == 1 and drawn[0].endswith(".svg") and pages[f"papers/{PAPER}/{DEMO}.html"].images[0]["alt"] == "Figure 1: The plane"
+    assert (site / "files" / PAPER / DEMO / "figures/overview.svg").is_file()
+
+
+def test_provenance_and_files(reports, site, pages):
+    text = " ".join("".join(pages[f"papers/{PAPER}/{DEMO}.html"].text).split())
+    for seen in ("9f31ac07", "CC BY-NC-SA 4.0", "umap-learn", "the paper shows 8 clusters", "812.4", "silent", "pocketsphinx", "100%|done"): assert seen in text, seen
+    assert "0%| 100%" not in text
+    for name in ("report.ipynb", "results.csv", "run.json"):
+        assert (site / "files" / PAPER / DEMO / name).read_bytes() == (reports / PAPER / DEMO / name).read_bytes()
+
+
+def test_no_machine_is_named(reports, site):
+    for path in site.rglob("*"):
+        if path.suffix in (".html", ".js", ".inv", ".txt") and "_static" not in path.parts:
+            for place in (str(ROOT), str(reports.parent), str(Path.home())):
+                if place != "/": assert place.encode() not in path.read_bytes(), path
+
+
+def test_api_says_shapes(pages):
+    text = " ".join("".join(pages["api/ser_study/labels/index.html"].text).split())
+    assert "emotion -> number of raters who chose it" in text and "float64, sums to 1" in text
+    assert "default_exp" not in "".join(pages["library/10_settings.html"].text)
+
+
+@pytest.mark.parametrize("name, content, said", [
+    ("results.csv", "paper,item\n1,2\n", "results.csv lacks the column 'row'"), ("results.csv", "", "results.csv cannot be read"), ("run.json", "{", "run.json cannot be read"),
+    ("report.ipynb", "[]", "report.ipynb cannot be read"), ("report.ipynb", None, "has no report.ipynb")])
+def test_a_damaged_file_is_named(tmp_path, name, content, said):
+    make_run(tmp_path / "reports" / PAPER / "demo", "demo", figures=0)
+    path = tmp_path / "reports" / PAPER / "demo" / name
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(StudyError, match=re.escape(said)): build_site(tmp_path / "reports")
+    assert not (tmp_path / "reports/site").exists()
+
+
+def test_what_sphinx_refuses_leaves_the_old_site(tmp_path):
+    reports = tmp_path / "reports"
+    make_run(reports / PAPER / "demo", "demo", figures=0)
+    notebook = report()
+    notebook.cells.append(new_markdown_cell("see [this](nowhere.md), and $\\foo$"))
+    nbformat.write(notebook, reports / PAPER / "demo/report.ipynb")
+    (reports / "site").mkdir()
+    (reports / "site/searchindex.js").write_text("old")
+    with pytest.raises(StudyError, match="(?s)nowhere.*") as refused: build_site(reports)
+    assert "\\foo is unknown" in str(refused.value) and str(tmp_path) not in str(refused.value)
+    assert (reports / "site/searchindex.js").read_text() == "old"
+    assert sorted(p.name for p in reports.iterdir()) == [PAPER, "site"], "nothing half-made is left behind"
+
+
+class Browser:
+    "A headless Chromium, spoken to over its debugging socket."
+    def __init__(self, executable: str, profile: Path):
+        import websocket
+        self.process = subprocess.Popen([executable, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        port = profile / "DevToolsActivePort"
+        for _ in range(300):
+            if port.is_file() and port.read_text().strip(): break
+            time.sleep(0.1)
+        address = f"http://127.0.0.1:{port.read_text().split()[0]}/json/new?about:blank"
+        with urllib.request.urlopen(urllib.request.Request(address, method="PUT")) as answer: target = json.load(answer)
+        self.socket = websocket.create_connection(target["webSocketDebuggerUrl"], suppress_origin=True, timeout=60)
+        self.calls, self.events = 0, []
+        for domain in ("Page", "Runtime", "Log", "Network"): self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters) -> dict:
+        self.calls += 1
+        self.socket.send(json.dumps(dict(id=self.calls, method=method, params=parameters)))
+        while True:
+            message = json.loads(self.socket.recv())
+            if message.get("id") == self.calls: return message.get("result", message)
+            self.events.append(message)
+
+    def look(self, url: str, width: int = 1280, scheme: str = "light") -> None:
+        "Opens a page and waits until it has loaded, and a moment more for what its scripts do."
+        self.events.clear()
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
+        self.call("Emulation.setEmulatedMedia", features=[dict(name="prefers-color-scheme", value=scheme)])
+        self.call("Page.navigate", url=url)
+        while not any(e.get("method") == "Page.loadEventFired" for e in self.events): self.events.append(json.loads(self.socket.recv()))
+        self.call("Runtime.evaluate", expression="new Promise(done => setTimeout(done, 300))", awaitPromise=True)
+
+    def value(self, expression: str): return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def complaints(self) -> list:
+        "Errors on the console, dialogues, and requests for anything but a file."
+        wrong = []
+        for event in self.events:
+            method, given = event.get("method"), event.get("params", {})
+            if method in ("Runtime.exceptionThrown", "Page.javascriptDialogOpening"): wrong.append(event)
+            if method == "Runtime.consoleAPICalled" and given["type"] == "error": wrong.append(event)
+            if method == "Log.entryAdded" and given["entry"]["level"] == "error": wrong.append(event)
+            if method == "Network.requestWillBeSent" and urlsplit(given["request"]["url"]).scheme not in ("file", "data", "about", "blob"): wrong.append(given["request"]["url"])
+        return wrong
+
+    def close(self):
+        self.socket.close()
+        self.process.terminate()
+        self.process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    executable = shutil.which("chromium")
+    if not executable: pytest.skip("no chromium on this machine: the site was not looked at in a browser")
+    pytest.importorskip("websocket")
+    browser = Browser(executable, tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
+
+
+PLACES = ["index.html", "papers/index.html", f"papers/{PAPER}/index.html", f"papers/{PAPER}/ravdess+crema_d.html", "corpora.html", "library/index.html", "library/10_settings.html",
+          "api/ser_study/index.html", "api/ser_study/settings/index.html", "benchmarks/01_representation.html"]
+
+
+CUT_OFF = """[...document.querySelectorAll('.bd-article *')].filter(e => {
+    if (e.getBoundingClientRect().right <= innerWidth + 1) return false
+    for (let box = e; box; box = box.parentElement) if (['auto', 'scroll'].includes(getComputedStyle(box).overflowX) || box.closest('math, svg')) return false
+    return true }).map(e => e.outerHTML.slice(0, 80))"""   # what leaves a narrow page, but for what has a box to scroll in
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_opens_from_disk(site, browser, place):
+    browser.look((site / place).as_uri())
+    assert browser.complaints() == []
+    requested = [e for e in browser.events if e.get("method") == "Network.requestWillBeSent"]
+    assert len(requested) > 3, "the page's own files were asked for"
+    for scheme in ("light", "dark"):
+        browser.look((site / place).as_uri(), width=390, scheme=scheme)
+        assert browser.value("document.documentElement.dataset.theme") == scheme
+        assert browser.value("document.documentElement.scrollWidth") <= 390, "the page itself does not scroll sideways on a telephone"
+        assert browser.value(CUT_OFF) == []
+        red, green, blue = map(int, re.findall(r"\d+", browser.value("getComputedStyle(document.body).backgroundColor"))[:3])
+        assert (red + green + blue > 600) == (scheme == "light")
+        assert browser.complaints() == []
+
+
+def test_formulas_are_drawn(site, browser):
+    browser.look((site / f"papers/{PAPER}/{DEMO}.html").as_uri())
+    heights = browser.value("[...document.querySelectorAll('math')].map(m => m.getBoundingClientRect().height)")
+    lone = browser.value("document.querySelector('mfrac').getBoundingClientRect().height / document.querySelector('mfrac mi').getBoundingClientRect().height")
+    assert len(heights) == 3 and min(heights) > 5 and lone > 1.5, "a fraction stands taller than its letters"
+    assert all(browser.value("[...document.images].map(i => i.naturalWidth > 50)"))
+
+
+def test_search_works_from_disk(site, browser):
+    browser.look((site / "search.html").as_uri() + "?q=centroids")
+    for _ in range(40):
+        found = browser.value("[...document.querySelectorAll('#search-results li a')].map(a => a.href)")
+        if found: break
+        time.sleep(0.25)
+    assert any("/papers/" in link for link in found) and browser.complaints() == []
