@@ -312,8 +312,8 @@ PLACES = ["index.html", "papers/index.html", f"papers/{PAPER}/index.html", f"pap
 
 
 CUT_OFF = """[...document.querySelectorAll('.bd-article *')].filter(e => {
-    if (e.getBoundingClientRect().right <= innerWidth + 1) return false
-    for (let box = e; box; box = box.parentElement) if (['auto', 'scroll'].includes(getComputedStyle(box).overflowX) || box.closest('math, svg')) return false
+    if (e.getBoundingClientRect().right <= 391) return false
+    for (let box = e; !box.matches('.bd-article'); box = box.parentElement) if (['auto', 'scroll'].includes(getComputedStyle(box).overflowX) || box.closest('math, svg')) return false
     return true }).map(e => e.outerHTML.slice(0, 80))"""   # what leaves a narrow page, but for what has a box to scroll in
 
 
