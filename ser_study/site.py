@@ -168,7 +168,7 @@ def stage(reports: Path,     # what the runs left
         for room in floor["rooms"]: write(staged / "source/library" / f"{room['key']}.ipynb", page_notebook(room["notebook"]))
     stage_papers(papers, staged, pages)
     write_skeletons(ASSETS.parent, staged / "skeletons")
-    shutil.copyfile(ASSETS / "conf.py", staged / "source/conf.py")
+    shutil.copyfile(ASSETS / "conf.py.in", staged / "source/conf.py")
 
 # %% ../nbs/73_site.ipynb #dea82e81
 def run_sphinx(staged: Path, html: Path) -> None:
