@@ -7,12 +7,19 @@ import numpy as np
 import opensmile
 import pytest
 import soundfile
+from threadpoolctl import threadpool_limits
 
 from ser_study import functionals
 from ser_study.functionals import FEATURE_SETS, Functionals
 from ser_study.settings import StudyError
 from ser_study.spectra import SpectralStatistics, spectra
 from ser_study.store import identity_hash
+
+
+@pytest.fixture(autouse=True)
+def one_blas_thread():
+    "A matrix product on two cores adds up in another order; the extractor uses one core, so its oracle does too."
+    with threadpool_limits(1): yield
 
 
 def speech_like(seed: int, seconds: float, rate: int = 16000) -> np.ndarray:
