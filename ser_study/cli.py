@@ -68,7 +68,7 @@ def study() -> None:
 def site() -> None:
     "Build the report site from reports/."
     settings = load_settings()
-    typer.echo(f"Open {_shown(build_site(settings.reports), settings)} in a browser")
+    typer.echo(f"Open {_shown(build_site(settings.reports, settings=settings), settings)} in a browser")
 
 # %% ../nbs/74_cli.ipynb #f06dd6c4
 def corpora_report(settings: Settings) -> str:

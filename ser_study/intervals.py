@@ -8,7 +8,7 @@ __all__ = ['INDICES', 'index_intervals', 'probe_intervals']
 # %% ../nbs/60a_intervals.ipynb #102c4a64
 import numpy as np, pandas as pd
 from sklearn.metrics import adjusted_mutual_info_score, calinski_harabasz_score, davies_bouldin_score
-from .metrics import bootstrap_interval
+from .metrics import bootstrap_interval, jackknife_interval
 
 # %% ../nbs/60a_intervals.ipynb #f4209881
 INDICES = ("silhouette", "davies_bouldin", "calinski_harabasz")
@@ -19,17 +19,14 @@ def index_intervals(places: np.ndarray,         # (seeds, n, d) the space that j
                     speakers: np.ndarray,       # (n,)
                     resamples: int, seed: int,
                     ) -> pd.DataFrame:          # index, value, low, high
-    "The three indices; the silhouette's interval comes from the rows' own silhouettes, the others are computed on each sample."
+    "The three indices. The silhouette is a mean of the rows' own silhouettes, and is bootstrapped; the other two get the jackknife."
     at = lambda s: places[min(s, len(places) - 1)]
     def over_seeds(score): return lambda rows: np.mean([_defined(score, at(s)[rows], labels[s][rows]) for s in range(len(labels))])
-    statistics = dict(silhouette=lambda rows: np.nan if np.isnan(silhouettes).any() else silhouettes[:, rows].mean(),
-                      davies_bouldin=over_seeds(davies_bouldin_score), calinski_harabasz=over_seeds(calinski_harabasz_score))
-    whole = np.arange(labels.shape[1])
-    return pd.DataFrame([dict(index=name, value=float(statistic(whole)), **_interval(statistic, speakers, resamples, seed)) for name, statistic in statistics.items()])
-
-def _interval(statistic, speakers: np.ndarray, resamples: int, seed: int) -> dict:
-    "Low and high as columns."
-    return dict(zip(("low", "high"), bootstrap_interval(statistic, speakers, resamples, seed)))
+    rows, own = np.arange(labels.shape[1]), silhouettes.mean(axis=0)
+    table = [("silhouette", own.mean(), bootstrap_interval(lambda rows: own[rows].mean(), speakers, resamples, seed))]
+    for name, score in (("davies_bouldin", over_seeds(davies_bouldin_score)), ("calinski_harabasz", over_seeds(calinski_harabasz_score))):
+        table.append((name, score(rows), jackknife_interval(score, speakers)))
+    return pd.DataFrame([dict(index=name, value=float(value), low=low, high=high) for name, value, (low, high) in table])
 
 def _defined(score, X: np.ndarray, labels: np.ndarray) -> float:
     "A score of scikit-learn's, NaN under two clusters."
@@ -40,10 +37,12 @@ def probe_intervals(labels: np.ndarray,       # (seeds, n)
                     speakers: np.ndarray,     # (n,)
                     first: np.ndarray,        # (n,) a factor, say emotion
                     second: np.ndarray,       # (n,) another, say sentence
-                    resamples: int, seed: int,
                     ) -> pd.DataFrame:        # rows first, second, "second - first": ami, low, high
-    "Adjusted mutual information with two factors and their difference, means over the seeds."
+    "Adjusted mutual information with two factors and their difference, means over the seeds, with jackknife intervals."
     ami = lambda factor: lambda rows: np.mean([adjusted_mutual_info_score(factor[rows], l[rows]) for l in labels])
     statistics = {"first": ami(first), "second": ami(second), "second - first": lambda rows: ami(second)(rows) - ami(first)(rows)}
-    whole = np.arange(labels.shape[1])
-    return pd.DataFrame([dict(factor=name, ami=float(statistic(whole)), **_interval(statistic, speakers, resamples, seed)) for name, statistic in statistics.items()])
+    rows = []
+    for name, statistic in statistics.items():
+        low, high = jackknife_interval(statistic, speakers)
+        rows.append(dict(factor=name, ami=float(statistic(np.arange(labels.shape[1]))), low=low, high=high))
+    return pd.DataFrame(rows)

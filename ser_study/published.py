@@ -64,4 +64,4 @@ def beside_published(paper: str,             # "01_toh2025_hybrid_clustering"
     table = table.assign(paper=paper, corpus=corpus, profile=profile, comparable=comparable)
     table["row"] = [f"{row} in place of {stands}" if isinstance(stands, str) and stands != row else row for row, stands in zip(table["row"], table["stands_for"])]
     table["verdict"] = [verdict(*values, comparable, ran) for *values, ran in zip(table.published, table.low, table.high, table.n.notna())]
-    return table[RESULTS]
+    return table[RESULTS].astype(dict(n="Int64", seeds="Int64"))
