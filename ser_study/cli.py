@@ -10,14 +10,7 @@ __all__ = ['app', 'corpora_app', 'models_app', 'cache_app', 'split_parameters', 
 import os, sys
 from typing import Annotated
 import typer
-from .checkpoints import pull
-from .corpora import corpora_status, load_corpora
-from .fetch import fetch_corpus
-from .runs import run_paper
-from .screening import screen
 from .settings import Settings, StudyError, load_settings
-from .site import build_site
-from .store import FeatureStore, entries, prune, verify
 
 # %% ../nbs/74_cli.ipynb #dc5b8dec
 app = typer.Typer(help="Speech emotion recognition, reproduced and questioned: five papers, one library.", no_args_is_help=True,
@@ -46,8 +39,9 @@ def run(paper: Annotated[str, typer.Argument(help="the paper's number, or the be
         ) -> None:
     "Run a paper's notebook with papermill; what was kept of an earlier run is not computed again."
     if scheduler: os.environ["SER_STUDY_SCHEDULER"] = scheduler   # the notebook's own process reads it
-    settings = load_settings()
-    folder = run_paper(paper, split_parameters(parameters), settings)
+    settings, texts = load_settings(), split_parameters(parameters)
+    from ser_study.runs import run_paper
+    folder = run_paper(paper, texts, settings)
     typer.echo(f"Report, results and figures: {_shown(folder, settings)}")
 
 def _shown(path, settings: Settings) -> str:
@@ -59,6 +53,7 @@ def _shown(path, settings: Settings) -> str:
 def study() -> None:
     "The whole study on the demo corpora, then the site: nothing is downloaded."
     settings = load_settings()
+    from ser_study.runs import run_paper
     for notebook in sorted((settings.root / "nbs" / "papers").glob("*.ipynb")):
         typer.echo(f"{notebook.stem}: on the demo corpora")
         run_paper(notebook.stem, {}, settings)
@@ -68,11 +63,14 @@ def study() -> None:
 def site() -> None:
     "Build the report site from reports/."
     settings = load_settings()
+    from ser_study.site import build_site
     typer.echo(f"Open {_shown(build_site(settings.reports, settings=settings), settings)} in a browser")
 
 # %% ../nbs/74_cli.ipynb #f06dd6c4
 def corpora_report(settings: Settings) -> str:
     "For each corpus: found or not, clips of how many, defects by name, licence, how to get it."
+    from ser_study.corpora import corpora_status, load_corpora
+    from ser_study.screening import screen
     lines = []
     for status in corpora_status(settings).itertuples():
         lines += ["", f"{status.key}: {status.title}", f"  {f'{status.clips} of {status.expected} clips' if status.found else 'not found'}" + (f"; {status.problem}" if isinstance(status.problem, str) and status.problem else "")]
@@ -89,7 +87,9 @@ def corpora(context: typer.Context) -> None:
 @corpora_app.command()
 def fetch(name: Annotated[str, typer.Argument(help="ravdess, crema_d or nemo")]) -> None:
     "Download an open corpus: resumed where it stopped, checked, unpacked safely."
-    fetch_corpus(name, load_settings())
+    settings = load_settings()
+    from ser_study.fetch import fetch_corpus
+    fetch_corpus(name, settings)
 
 # %% ../nbs/74_cli.ipynb #0e48c5b0
 @models_app.command("pull")
@@ -97,19 +97,24 @@ def models_pull(name: Annotated[str, typer.Argument(help="a role of [checkpoints
     "Prefetch checkpoints, for machines without a network."
     settings = load_settings()
     if name and name not in settings.checkpoints: raise StudyError(f"settings.ini pins no checkpoint called {name!r}; it has {', '.join(settings.checkpoints)}.")
+    from ser_study.checkpoints import pull
     for role in [name] if name else settings.checkpoints: typer.echo(f"{role}: {settings.checkpoints[role]}"); pull(settings.checkpoints[role])
 
 # %% ../nbs/74_cli.ipynb #064176ed
 @cache_app.command()
 def show() -> None:
     "What the feature store holds, by extractor."
-    for entry in entries(feature_store(load_settings())):
+    store = feature_store(load_settings())
+    from ser_study.store import entries
+    for entry in entries(store):
         typer.echo(f"{entry.hash[:12]}  {entry.count:8} values  {entry.bytes / 2**20:9.1f} MB  {' '.join(f'{k}={v}' for k, v in entry.identity.items())}")
 
 @cache_app.command("verify")
 def cache_verify() -> None:
     "Read everything; list what fails its checksum (it is computed anew when next asked for). Exit code 1 if anything does."
-    damaged = verify(feature_store(load_settings()))
+    store = feature_store(load_settings())
+    from ser_study.store import verify
+    damaged = verify(store)
     for key in damaged: typer.echo(f"damaged: {key}")
     typer.echo(f"{len(damaged)} damaged values")
     if damaged: raise typer.Exit(1)
@@ -119,13 +124,15 @@ def cache_verify() -> None:
 def cache_prune(keep: Annotated[list[str], typer.Argument(help="the beginnings of the extractors' hashes to keep, as `cache show` prints them")]) -> None:
     "Drop what all other extractors made."
     store = feature_store(load_settings())
+    from ser_study.store import entries, prune
     hashes = [entry.hash for entry in entries(store)]
     for wanted in keep:
         if sum(h.startswith(wanted) for h in hashes) != 1: raise StudyError(f"{wanted!r} is the beginning of no extractor's hash, or of several; `ser-study cache show` lists them.")
     typer.echo(f"{prune(store, [h for h in hashes if h.startswith(tuple(keep))]) / 2**20:.1f} MB freed")
 
-def feature_store(settings: Settings) -> FeatureStore:
+def feature_store(settings: Settings):   # a FeatureStore
     "The study's one store."
+    from ser_study.store import FeatureStore
     return FeatureStore(settings.cache / "features")
 
 # %% ../nbs/74_cli.ipynb #9d2fda12

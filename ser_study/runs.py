@@ -7,10 +7,11 @@ __all__ = ['find_notebook', 'default_parameters', 'typed_parameters', 'public_co
            'package_versions', 'hardware', 'measured', 'write_whole', 'Run', 'clean_report', 'run_paper']
 
 # %% ../nbs/71_runs.ipynb #3634eef4
-import ast, contextlib, importlib.metadata, json, os, platform, re, subprocess, threading, time
+import ast, contextlib, importlib.metadata, json, os, platform, re, subprocess, tempfile, threading, time
 from datetime import datetime, timezone
 from pathlib import Path
 import nbformat, papermill, pandas as pd, psutil
+from .corpora import load_corpora
 from .settings import Settings, StudyError, nearest
 
 # %% ../nbs/71_runs.ipynb #2b52aba0
@@ -145,14 +146,16 @@ class Run:
 
 # %% ../nbs/71_runs.ipynb #13dc2129
 def clean_report(notebook) -> None:
-    "Take out what differs between two equal runs: progress bars, timings, execution metadata, paths."
+    "Take out what differs between two equal runs: progress bars, timings, execution metadata, and where the user's tables lie."
     notebook.metadata.pop("papermill", None)
     for number, cell in enumerate(notebook.cells):
         cell.metadata = nbformat.from_dict({key: value for key, value in cell.metadata.items() if key == "tags"})
         cell.id = f"cell-{number}"
         if cell.cell_type == "code": cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr" and "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
+        if "injected-parameters" in cell.metadata.get("tags", []):   # papermill wrote them, one a line
+            cell.source = re.sub(r"(?m)^corpora = (.*)$", lambda line: f"corpora = {json.dumps(public_corpora(ast.literal_eval(line[1])), ensure_ascii=False)}", cell.source)
 
-# %% ../nbs/71_runs.ipynb #e063bd29
+# %% ../nbs/71_runs.ipynb #7bb62278
 def run_paper(paper: str,                # its number, or the beginning of its name
               texts: dict[str, str],     # parameters by name
               settings: Settings,
@@ -161,16 +164,16 @@ def run_paper(paper: str,                # its number, or the beginning of its n
     notebook = find_notebook(paper, settings)
     defaults = default_parameters(notebook)
     parameters = typed_parameters(texts, defaults, notebook.name)
-    folder = settings.reports / notebook.stem / run_name({**defaults, **parameters}, defaults)
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f".report.{os.getpid()}.ipynb"
-    try:
-        papermill.execute_notebook(str(notebook), str(draft), parameters, cwd=str(settings.root), kernel_name="python3", progress_bar=True)
+    load_corpora({**defaults, **parameters}["corpora"], settings)
+    with tempfile.TemporaryDirectory() as scratch:
+        draft = Path(scratch, "report.ipynb")
+        try: papermill.execute_notebook(str(notebook), str(draft), parameters, cwd=str(settings.root), kernel_name="python3", progress_bar=True,
+                                        extra_arguments=["--log-level=ERROR"])   # a new kernel warns of loopback TCP on every start
+        except papermill.PapermillExecutionError as error:
+            if error.ename in ("StudyError", "AudioError"): raise StudyError(error.evalue) from None
+            raise
         executed = nbformat.read(draft, as_version=4)
-        clean_report(executed)
-        write_whole(folder / "report.ipynb", nbformat.writes(executed) + "\n")
-    except papermill.PapermillExecutionError as error:
-        if error.ename in ("StudyError", "AudioError"): raise StudyError(error.evalue) from None
-        raise
-    finally: draft.unlink(missing_ok=True)
+    clean_report(executed)
+    folder = settings.reports / notebook.stem / run_name({**defaults, **parameters}, defaults)
+    write_whole(folder / "report.ipynb", nbformat.writes(executed) + "\n")
     return folder
