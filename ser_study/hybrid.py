@@ -59,7 +59,6 @@ class Clusterings:
     def run(self, function, cells: list[Cell], description: str) -> list[pd.DataFrame]:
         "Cells of this study, kept in the study's cache."
         return run_cells(function, cells, self.settings.cache / "cells", self.settings.workers, self.settings.scheduler, description)
-
     def cell(self, X: np.ndarray, protocol: str, seed: int, **changed) -> Cell:
         "One clustering of any features under a protocol, with some of its values changed."
         return Cell({**self.protocols[protocol].umap, **self.chosen, **changed, "seed": seed}, dict(X=X))
@@ -74,7 +73,6 @@ class Clusterings:
     def table(self, protocol: str, name: str, seed: int, null: str = "") -> pd.DataFrame:
         "The clustering with one seed, as `cluster_cell` gives it."
         return self.tables[protocol, name, null, seed]
-
     def column(self, protocol: str, name: str, column: str) -> np.ndarray:
         "(seeds, n): a column of the tables, such as KMeans."
         return np.stack([self.table(protocol, name, seed)[column].to_numpy() for seed in self.seeds])
