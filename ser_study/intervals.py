@@ -19,13 +19,14 @@ def index_intervals(places: np.ndarray,         # (seeds, n, d) the space that j
                     speakers: np.ndarray,       # (n,)
                     resamples: int, seed: int,
                     ) -> pd.DataFrame:          # index, value, low, high
-    "The three indices. The silhouette is a mean of the rows' own silhouettes, and is bootstrapped; the other two get the jackknife."
+    "The three indices. The silhouette is a mean of the rows' own silhouettes, and is bootstrapped; the other two get the jackknife of their logarithms."
     at = lambda s: places[min(s, len(places) - 1)]
     def over_seeds(score): return lambda rows: np.mean([_defined(score, at(s)[rows], labels[s][rows]) for s in range(len(labels))])
     rows, own = np.arange(labels.shape[1]), silhouettes.mean(axis=0)
     table = [("silhouette", own.mean(), bootstrap_interval(lambda rows: own[rows].mean(), speakers, resamples, seed))]
     for name, score in (("davies_bouldin", over_seeds(davies_bouldin_score)), ("calinski_harabasz", over_seeds(calinski_harabasz_score))):
-        table.append((name, score(rows), jackknife_interval(score, speakers)))
+        low, high = jackknife_interval(lambda rows: np.log(score(rows)), speakers)   # both are above 0 and skewed
+        table.append((name, score(rows), (np.exp(low), np.exp(high))))
     return pd.DataFrame([dict(index=name, value=float(value), low=low, high=high) for name, value, (low, high) in table])
 
 def _defined(score, X: np.ndarray, labels: np.ndarray) -> float:

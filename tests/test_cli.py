@@ -1,0 +1,121 @@
+"""The console command as a user has it: mistakes cost one sentence and leave nothing behind; corpora, models and cache answer."""
+import os, re, shutil, subprocess, sys
+from pathlib import Path
+import numpy as np, pandas as pd, pytest, soundfile
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = shutil.which("ser-study", path=str(Path(sys.executable).parent))
+
+@pytest.fixture
+def house(tmp_path) -> dict[str, str]:
+    "An environment whose corpora, cache and reports are folders of this test, and that knows no network."
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SER_STUDY_")}
+    return {**own, "SER_STUDY_CORPORA": str(tmp_path / "corpora"), "SER_STUDY_CACHE": str(tmp_path / "cache"), "SER_STUDY_REPORTS": str(tmp_path / "reports"),
+            "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "models"), "OMP_NUM_THREADS": "1"}
+
+def call(house: dict, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    return subprocess.run([PROGRAM, *arguments], cwd=cwd, env=house, capture_output=True, text=True, timeout=300)
+
+def sentence(done: subprocess.CompletedProcess) -> str:
+    "The one sentence of a mistake; progress bars, which a terminal draws over, are not sentences."
+    assert done.returncode == 2, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+    lines = [line for line in re.split(r"[\r\n]+", done.stderr) if line.strip() and not re.match(r"Executing: +\d+%", line)]
+    assert len(lines) == 1, lines
+    return lines[0]
+
+def untouched(house: dict) -> bool:
+    "Whether neither a report nor a cache was begun."
+    return not any(Path(house[f"SER_STUDY_{name}"]).exists() for name in ("REPORTS", "CACHE"))
+
+@pytest.fixture
+def table(tmp_path) -> str:
+    "A table of three clips with words, which is as much as a mistake needs."
+    speech = np.random.default_rng(1).normal(0, .1, 8000).astype(np.float32)
+    for name in "abc": soundfile.write(tmp_path / f"{name}.wav", np.roll(speech, ord(name)), 16000)
+    pd.DataFrame([dict(path=f"{name}.wav", emotion="anger", transcript="kids are talking") for name in "abc"]).to_csv(tmp_path / "calls.csv", index=False)
+    return str(tmp_path / "calls.csv")
+
+
+# Mistakes
+
+MISTAKES = {
+    "wrong path": (["run", "01", "-p", "corpora=nowhere/calls.csv"], {}, ["calls.csv", "No such file"]),
+    "unknown corpus": (["run", "01", "-p", "corpora=ravdes"], {}, ["'ravdes'", "Did you mean 'ravdess'?"]),
+    "corpus not there": (["run", "01", "-p", "corpora=nemo"], {}, ["nEMO", "To get it"]),
+    "misspelt parameter": (["run", "01", "-p", "sede=7"], {}, ["'sede'", "Did you mean 'seed'?"]),
+    "wrong type": (["run", "01", "-p", "seed=seven"], {}, ["seed", "'seven'", "expected int"]),
+    "parameter without a value": (["run", "01", "-p", "seed"], {}, ["-p seed", "name=value"]),
+    "parameter twice": (["run", "01", "-p", "seed=1", "-p", "seed=2"], {}, ["seed is given twice"]),
+    "unknown paper": (["run", "99"], {}, ["'99'", "01_toh2025_hybrid_clustering"]),
+    "wrong setting": (["run", "01"], {"SER_STUDY_WORKERS": "two"}, ["workers = two", "whole number"]),
+    "wrong profile": (["corpora"], {"SER_STUDY_PROFILE": "papper"}, ["papper", "Did you mean 'paper'?"]),
+    "unknown checkpoint": (["models", "pull", "nonsense"], {}, ["'nonsense'", "roberta"]),
+    "unknown corpus to fetch": (["corpora", "fetch", "ravdes"], {}, ["'ravdes'", "Did you mean 'ravdess'?"])}
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_sentence_before_any_work(mistake, house):
+    arguments, settings, words = MISTAKES[mistake]
+    said = sentence(call({**house, **settings}, *arguments))
+    assert all(word in said for word in words), said
+    assert untouched(house)
+
+def run_with(house: dict, **parameters: str) -> subprocess.CompletedProcess:
+    return call(house, "run", "01", *(part for name, value in parameters.items() for part in ("-p", f"{name}={value}")))
+
+LATE = {"transcripts": ("oracel", "oracle"), "text_models": ("minilmm", "minilm")}
+
+@pytest.mark.parametrize("parameter", LATE)
+def test_a_mistake_that_the_notebook_finds_is_one_sentence_too(parameter, house, table):
+    written, meant = LATE[parameter]
+    said = sentence(run_with(house, corpora=table, **{parameter: written}))
+    assert f"{written!r}" in said and f"Did you mean {meant!r}?" in said
+    assert untouched(house)
+
+def test_a_checkpoint_out_of_reach_is_named_with_the_way_to_get_it(house, table):
+    said = sentence(run_with(house, corpora=table, profile="paper", transcripts="oracle", text_models="distilbert"))
+    assert "distilbert/distilbert-base-uncased@" in said and "ser-study models pull" in said
+    assert untouched(house)
+
+def test_a_misspelt_setting_is_named_with_its_file(house, tmp_path):
+    "In a clone of one's own, where settings.ini was edited."
+    clone = tmp_path / "clone"
+    shutil.copytree(ROOT / "nbs" / "papers", clone / "nbs" / "papers")
+    (clone / "settings.ini").write_text((ROOT / "settings.ini").read_text().replace("workers = 2", "worker = 2"))
+    said = sentence(call(house, "run", "01", cwd=clone))
+    assert "settings.ini" in said and "'worker'" in said and "Did you mean 'workers'?" in said
+    assert untouched(house)
+
+def test_outside_a_clone(house, tmp_path):
+    assert "settings.ini" in sentence(call(house, "corpora", cwd=tmp_path))
+
+
+# Answers
+
+def test_help_lists_the_commands(house):
+    done = call(house, "--help")
+    assert done.returncode == 0 and all(re.search(rf"^  {name} ", done.stdout, re.M) for name in ("run", "study", "site", "corpora", "models", "cache"))
+    assert all(name in call(house, "cache", "--help").stdout for name in ("show", "verify", "prune"))
+
+def blocks(text: str) -> dict[str, str]:
+    "Key -> what is said of a corpus."
+    return {block.split(":")[0]: block for block in re.split(r"\n\n", text.strip())}
+
+def test_corpora_that_are_not_there(house):
+    done = call(house, "corpora")
+    said = blocks(done.stdout)
+    assert done.returncode == 0 and set(said) == {"ravdess", "crema_d", "nemo", "demo_ravdess", "demo_crema_d"}
+    assert all("not found" in block and "licence: " in block and re.search("how to get it: .+", block) for block in said.values())
+    assert all(f"ser-study corpora fetch {key}" in said[key] for key in ("ravdess", "crema_d", "nemo")) and untouched(house)
+
+def test_the_real_corpora(house, corpora_root):
+    "Uses the real corpora."
+    if missing := [name for name in ("RAVDESS", "CREMA-D", "nEMO") if not (corpora_root / name).is_dir()]: pytest.skip(f"not among the real corpora: {', '.join(missing)}")
+    said = blocks(call({**house, "SER_STUDY_CORPORA": str(corpora_root)}, "corpora").stdout)
+    assert "1440 of 1440 clips" in said["ravdess"] and "1621 of 7442 clips" in said["crema_d"] and "900 of 4481 clips" in said["nemo"]
+    assert all(f"crema_d/AudioWAV/{name}: duplicate audio" in said["crema_d"] for name in ("1006_TIE_NEU_XX", "1013_WSI_SAD_XX", "1017_IWW_FEA_XX"))
+    assert len(re.findall("ravdess/.*: duplicate audio .*the same emotion", said["ravdess"])) == 1 and "duplicate" not in said["nemo"]
+
+def test_cache_of_nothing(house):
+    shown, checked = call(house, "cache", "show"), call(house, "cache", "verify")
+    assert (shown.returncode, shown.stdout) == (0, "") and (checked.returncode, checked.stdout) == (0, "0 damaged values\n")
