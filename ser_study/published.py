@@ -18,7 +18,7 @@ def load_published(paper: str,            # "01" or any name that begins so
     "A paper's numbers; `StudyError` where there is no such paper or a number is given twice."
     file = files("ser_study") / "published" / f"{paper[:2]}.csv"
     if not file.is_file(): raise StudyError(f"No published numbers for paper {paper!r}: ser_study/published/{paper[:2]}.csv is missing.")
-    table = pd.read_csv(file, float_precision="round_trip")
+    table = pd.read_csv(file)
     if list(table.columns) != COLUMNS: raise StudyError(f"published/{file.name}: columns are {list(table.columns)}, expected {COLUMNS}.")
     if (twice := table.duplicated(["item", "row", "column"])).any(): raise StudyError(f"published/{file.name}, line {twice.argmax() + 2}: this number was given before.")
     return table

@@ -17,7 +17,7 @@ from .runs import write_whole
 def use_style() -> None:
     "Seaborn's whitegrid, its colour-blind palette, constrained layout, and SVG that is the same byte for byte."
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind",
-                  rc={"svg.hashsalt": "ser_study", "figure.constrained_layout.use": True, "figure.dpi": 110, "axes.titlesize": 11, "axes.labelsize": 10, "legend.fontsize": 9})
+                  rc={"svg.hashsalt": "ser_study", "figure.constrained_layout.use": True, "figure.dpi": 110, "text.parse_math": False, "axes.titlesize": 11, "axes.labelsize": 10, "legend.fontsize": 9})
 
 # %% ../nbs/72_reporting.ipynb #4ce9a150
 def save_figure(figure, path: Path, description: str) -> SVG:
