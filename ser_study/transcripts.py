@@ -169,8 +169,8 @@ def normalise_words(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).lower()
     text = re.sub(r"[’‘`´ʼ]", "'", text)
     text = re.sub(r"\bo'?\s?clock\b", "o'clock", text)
-    text = re.sub(r"(?<![\d.,])\d{1,2}(?![\d.,]*\d)", lambda number: f" {_NUMBERS[int(number[0])]} ", text)
-    return " ".join(word.strip("'") for word in re.findall(r"[\w']+", text.replace("_", " ")) if word.strip("'"))
+    text = re.sub(r"(?<!\d)(?<!\d[.,])\d{1,2}(?!\d)(?![.,]\d)", lambda number: f" {_NUMBERS[int(number[0])]} ", text)
+    return " ".join(word.strip("'") for word in re.findall(r"\d+(?:[.,]\d+)+|[\w']+", text.replace("_", " ")) if word.strip("'"))
 
 # %% ../nbs/33_transcripts.ipynb #441c8ab3
 def word_errors(reference: str, hypothesis: str) -> dict[str, int]:
