@@ -1,6 +1,5 @@
 "Cells: killed and resumed, two runs at once, spread over processes and a Dask cluster."
-import json, os, signal, subprocess, sys, time
-from pathlib import Path
+import signal, subprocess, sys, time
 import numpy as np, pandas as pd, pytest
 from ser_study.cells import Cell, array_fingerprint, cell_key, run_cells
 from ser_study.settings import StudyError

@@ -1,7 +1,6 @@
 """Readers: the real corpora against their own tables and published counts, and layouts that people really have."""
 import csv, os, time
 from collections import Counter
-from pathlib import Path
 import pandas as pd
 import pytest
 from ser_study.readers import CREMA_D_SENTENCES, read_crema_d, read_nemo, read_ravdess, read_table
