@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RAVDESS_SENTENCES', 'RAVDESS_INTENSITIES', 'CREMA_D_SENTENCES', 'CREMA_D_INTENSITIES', 'RATINGS', 'OWN_NAMES',
-           'read_ravdess', 'read_crema_d', 'read_nemo', 'read_table']
+           'read_files', 'meaning', 'read_ravdess', 'read_crema_d', 'read_lines', 'read_nemo', 'read_table']
 
 # %% ../nbs/22_readers.ipynb #a89de90f
 import csv, json, os, re
@@ -31,7 +31,7 @@ def _audio_files(root: Path) -> tuple[dict[str, Path], list]:   # stem -> file, 
     return files, skipped
 
 # %% ../nbs/22_readers.ipynb #8ad26277
-def _read_files(root: Path, corpus: str, describe, example: str) -> pd.DataFrame:
+def read_files(root: Path, corpus: str, describe, example: str) -> pd.DataFrame:
     "Utterances of the audio files below `root`; `describe(stem)` gives a row's columns."
     if not root.is_dir(): raise StudyError(f"{corpus}: there is no folder {root}.")
     files, skipped = _audio_files(root)
@@ -48,7 +48,7 @@ def _read_files(root: Path, corpus: str, describe, example: str) -> pd.DataFrame
 RAVDESS_SENTENCES = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 RAVDESS_INTENSITIES = {"01": "normal", "02": "strong"}
 
-def _code(codes: dict, code: str, what: str) -> str:
+def meaning(codes: dict, code: str, what: str) -> str:
     "The meaning of `code`, or a `ValueError` that says what it should have told."
     if code not in codes: raise ValueError(f"{what} {code} is none of {', '.join(codes)}")
     return codes[code]
@@ -61,15 +61,15 @@ def _describe_ravdess(corpus: str, stem: str) -> dict:
     if modality != "03": raise ValueError(f"modality {modality} is not audio-only (03)")
     if channel != "01": raise ValueError("a song" if channel == "02" else f"vocal channel {channel} is not speech (01)")
     return dict(speaker=f"{corpus}/{actor}", sex="male" if int(actor) % 2 else "female", language="en",
-        emotion=_code(RAVDESS_EMOTIONS, emotion, "emotion"), intensity=_code(RAVDESS_INTENSITIES, intensity, "intensity"),
-        transcript=_code(RAVDESS_SENTENCES, statement, "statement"), sentence=f"ravdess-{statement}", repetition=int(repetition))
+        emotion=meaning(RAVDESS_EMOTIONS, emotion, "emotion"), intensity=meaning(RAVDESS_INTENSITIES, intensity, "intensity"),
+        transcript=meaning(RAVDESS_SENTENCES, statement, "statement"), sentence=f"ravdess-{statement}", repetition=int(repetition))
 
 # %% ../nbs/22_readers.ipynb #986c8ae9
 def read_ravdess(root: Path,                  # holds Actor_01 ... Actor_24, or the files themselves
                  corpus: str = "ravdess",     # the name it gets
                  ) -> pd.DataFrame:           # utterances; attrs["skipped"] lists what does not fit
     "RAVDESS speech. `StudyError` where there is no such folder or no clip in it."
-    return _read_files(Path(root), corpus, partial(_describe_ravdess, corpus), "03-01-06-01-02-01-12.wav")
+    return read_files(Path(root), corpus, partial(_describe_ravdess, corpus), "03-01-06-01-02-01-12.wav")
 
 # %% ../nbs/22_readers.ipynb #9f29a92a
 CREMA_D_SENTENCES = dict(
@@ -85,8 +85,8 @@ def _describe_crema_d(corpus: str, actors: dict, votes: dict, stem: str) -> dict
     if not re.fullmatch(r"\d{4}(_[A-Z]{3}){2}_[A-Z]{2}", stem, re.ASCII): raise ValueError("not actor_sentence_emotion_level such as 1001_IEO_ANG_HI")
     actor, sentence, emotion, level = stem.split("_")
     return dict(speaker=f"{corpus}/{actor}", language="en", votes=votes.get(stem), **actors.get(actor, {}),
-        emotion=_code(CREMA_D_EMOTIONS, emotion, "emotion"), intensity=_code(CREMA_D_INTENSITIES, level, "level"),
-        transcript=_code(CREMA_D_SENTENCES, sentence, "sentence"), sentence=f"crema_d-{sentence}")
+        emotion=meaning(CREMA_D_EMOTIONS, emotion, "emotion"), intensity=meaning(CREMA_D_INTENSITIES, level, "level"),
+        transcript=meaning(CREMA_D_SENTENCES, sentence, "sentence"), sentence=f"crema_d-{sentence}")
 
 # %% ../nbs/22_readers.ipynb #5f8972be
 RATINGS = dict(voice="1", face="2", both="3")   # what raters were given -> first digit of a row of tabulatedVotes.csv
@@ -120,13 +120,13 @@ def read_crema_d(root: Path,                # holds AudioWAV, VideoDemographics.
     demographics, tabulated = Path(root, "VideoDemographics.csv"), Path(root, "processedResults", "tabulatedVotes.csv")
     actors = _crema_d_actors(demographics) if demographics.is_file() else {}
     counts = _crema_d_votes(tabulated, votes) if tabulated.is_file() else {}
-    frame = _read_files(Path(root), corpus, partial(_describe_crema_d, corpus, actors, counts), "AudioWAV/1001_IEO_ANG_HI.wav")
+    frame = read_files(Path(root), corpus, partial(_describe_crema_d, corpus, actors, counts), "AudioWAV/1001_IEO_ANG_HI.wav")
     for table, what in ((demographics, "sex and age are"), (tabulated, "votes are")):
         if not table.is_file(): frame.attrs["skipped"].append([table.relative_to(root).as_posix(), f"not there: {what} missing"])
     return frame
 
 # %% ../nbs/22_readers.ipynb #bdd8dc46
-def _read_lines(path: Path) -> pd.DataFrame:   # texts, "" where a cell is empty; the index "line" counts from 1
+def read_lines(path: Path) -> pd.DataFrame:   # texts, "" where a cell is empty; the index "line" counts from 1
     "A CSV or TSV in UTF-8, with or without byte order mark. `StudyError` names the line that does not fit."
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -149,17 +149,17 @@ def _describe_nemo(corpus: str, rows: dict, stem: str) -> dict:
     if stem not in rows: raise ValueError("not in data.tsv")
     row = rows[stem]
     return dict(speaker=f"{corpus}/{row['speaker_id']}", sex=row["gender"], age=row["age"], language="pl",
-        emotion=_code(NEMO_EMOTIONS, row["emotion"], "emotion"), transcript=row["raw_text"], sentence=f"nemo-{stem.rpartition('_')[2]}")
+        emotion=meaning(NEMO_EMOTIONS, row["emotion"], "emotion"), transcript=row["raw_text"], sentence=f"nemo-{stem.rpartition('_')[2]}")
 
 # %% ../nbs/22_readers.ipynb #15c92efc
 def read_nemo(root: Path,              # holds samples and data.tsv
               corpus: str = "nemo",    # the name it gets
               ) -> pd.DataFrame:       # utterances; attrs["skipped"] lists what does not fit
     "nEMO. Rows of data.tsv without a recording are passed over: a copy may be partial. `StudyError` where folder, table or clips are missing."
-    table, expected = _read_lines(Path(root, "data.tsv")), ("file_id", "emotion", "raw_text", "speaker_id", "gender", "age")
+    table, expected = read_lines(Path(root, "data.tsv")), ("file_id", "emotion", "raw_text", "speaker_id", "gender", "age")
     if missing := [name for name in expected if name not in table]: raise StudyError(f"data.tsv lacks the column {', '.join(missing)}.")
     rows = {Path(row["file_id"]).stem: row for row in table.to_dict("records")}
-    return _read_files(Path(root), corpus, partial(_describe_nemo, corpus, rows), "samples/KD0_anger_1.wav, listed in data.tsv,")
+    return read_files(Path(root), corpus, partial(_describe_nemo, corpus, rows), "samples/KD0_anger_1.wav, listed in data.tsv,")
 
 # %% ../nbs/22_readers.ipynb #4ede9eab
 OWN_NAMES = ("speaker", "sentence", "session", "dialogue")   # names that mean something inside one corpus only
@@ -208,7 +208,7 @@ def read_table(path: Path,            # CSV or TSV in UTF-8
                ) -> pd.DataFrame:     # utterances; attrs: "skipped" rows with their line and the reason, "ignored" columns
     "A corpus of your own, called as its table is. `StudyError` names the line of a fault."
     path = Path(os.path.abspath(path))
-    table = _known_columns(_read_lines(path), path.name)
+    table = _known_columns(read_lines(path), path.name)
     first_line, ignored = {}, table.attrs["ignored"]
     reasons = [_why_not(cells, line, path.parent, first_line) for line, cells in zip(table.index, table.to_dict("records"))]
     skipped = [[f"{path.name}, line {line}", reason] for line, reason in zip(table.index, reasons) if reason]
