@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['RATE', 'NOISE_FLOOR', 'PROSODY', 'RAVDESS_STRENGTHS', 'CREMA_D_STRENGTHS', 'BLOCKS', 'VOTE_NAMES', 'RECIPE', 'NOTICE',
            'DEMOS', 'Clip', 'synthesise', 'Speaker', 'cast', 'prosody', 'ravdess_clips', 'crema_d_plan',
-           'crema_d_speakers', 'crema_d_clips', 'simulate_votes', 'vote_row', 'write_crema_d_tables', 'make_demo']
+           'crema_d_speakers', 'crema_d_clips', 'simulate_votes', 'vote_row', 'write_crema_d_tables', 'make_corpus',
+           'make_demo']
 
 # %% ../nbs/23_demo.ipynb #462489a5
 import csv, ctypes, json, os, subprocess, sys, tempfile
@@ -23,7 +24,7 @@ from .settings import StudyError, nearest
 @dataclass(frozen=True)
 class Clip:
     "One utterance to be spoken: everything eSpeak NG is told."
-    path: str      # where it goes, relative to the corpus
+    path: str      # where it goes, relative to the corpus; the suffix says in which format
     text: str      # what is said
     voice: str     # eSpeak NG's language and variant, such as "en-us+f1"
     rate: int      # words per minute
@@ -76,7 +77,7 @@ def _speak_all(clips_file: str, folder: str):
 
 # %% ../nbs/23_demo.ipynb #9c6e84b1
 def synthesise(clips: list[Clip],  # what to say
-               folder: Path,       # where the FLAC files go
+               folder: Path,       # where the files go
                title: str = "clips"):
     "Speak clips in a child process. `StudyError` where eSpeak NG is not installed or fails."
     if find_spec("espeakng_loader") is None:
@@ -99,7 +100,9 @@ PROSODY = dict(          # rate, pitch, range, volume
     anger=    (1.12,   5,  18, 1.40),
     fear=     (1.24,  16, -10, 0.95),
     disgust=  (0.86,  -7,  14, 1.05),
-    surprise= (1.02,  22,  32, 1.10))
+    surprise= (1.02,  22,  32, 1.10),
+    frustration=(1.05, 2,  10, 1.20),
+    excitement=(1.15, 17,  30, 1.25))
 
 # %% ../nbs/23_demo.ipynb #a7c42989
 @dataclass(frozen=True)
@@ -217,31 +220,39 @@ These clips were synthesised by eSpeak NG (espeakng-loader {version}), recipe {r
 Nobody acted, nobody was recorded and nobody rated: emotions are rules about prosody; votes and ages, where there are any, are simulated.
 A result on them shows that the code runs, and nothing about people. The folder can be deleted: it is made again on next use.
 """
+# name -> the original, a seed, its clips (from a random generator), its tables (written into a folder, from another one) or None
 DEMOS = dict(demo_ravdess=("RAVDESS", 11, ravdess_clips, None), demo_crema_d=("CREMA-D", 12, crema_d_clips, write_crema_d_tables))
 
 # %% ../nbs/23_demo.ipynb #3d032680
-def _make(name: str, folder: Path):
+def _fill(folder: Path, name: str, recipe: tuple):
     "Speak the whole of one demo corpus into `folder`."
-    original, seed, clips, write_tables = DEMOS[name]
+    original, seed, clips, write_tables = recipe
     synthesise(clips(np.random.default_rng([RECIPE, seed])), folder, name)
     if write_tables: write_tables(folder, np.random.default_rng([RECIPE, seed, 1]))
     notice = NOTICE.format(name=name, version=version("espeakng-loader"), recipe=RECIPE, original=original)
     Path(folder, "README.md").write_text(notice, encoding="utf-8")
 
 # %% ../nbs/23_demo.ipynb #426e93b5
-def make_demo(name: str,       # demo_ravdess or demo_crema_d
-              folder: Path,    # holds the demo corpora; made where missing
-              ) -> Path:       # the corpus, in its official layout
-    "Make a demo corpus on first use (some seconds) and reuse it later. `StudyError` for an unknown name, or where eSpeak NG is missing or fails."
-    if name not in DEMOS: raise StudyError(f"No demo corpus is called {name!r}: there are {', '.join(DEMOS)}.{nearest(name, DEMOS)}")
+def make_corpus(name: str,       # what the corpus is called
+                folder: Path,    # holds the demo corpora; made where missing
+                recipe: tuple,   # as in DEMOS
+                ) -> Path:       # the corpus, in its official layout
+    "Make a corpus by its recipe on first use (some seconds) and reuse it later. `StudyError` where eSpeak NG is missing or fails."
     corpus = Path(folder, f"{name}-{RECIPE}")
     if corpus.is_dir(): return corpus
     Path(folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-", ignore_cleanup_errors=True) as scratch:
         made = Path(scratch, name)
         made.mkdir()
-        _make(name, made)
+        _fill(made, name, recipe)
         try: os.replace(made, corpus)
         except OSError:
             if not corpus.is_dir(): raise    # not another maker's doing: say so
     return corpus
+
+def make_demo(name: str,       # demo_ravdess or demo_crema_d
+              folder: Path,    # holds the demo corpora
+              ) -> Path:       # the corpus
+    "`make_corpus` for the two corpora of this notebook; `StudyError` for an unknown name."
+    if name not in DEMOS: raise StudyError(f"No demo corpus is called {name!r}: there are {', '.join(DEMOS)}.{nearest(name, DEMOS)}")
+    return make_corpus(name, folder, DEMOS[name])
