@@ -6,7 +6,7 @@
 __all__ = ['Cell', 'code_fingerprint', 'array_fingerprint', 'cell_key', 'run_cells']
 
 # %% ../nbs/70_cells.ipynb #0b2d47ae
-import ast, contextlib, hashlib, importlib.metadata, inspect, json, os, textwrap, time, types, uuid
+import ast, contextlib, functools, hashlib, importlib.metadata, inspect, json, os, textwrap, time, types, uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,26 +37,35 @@ def _version(module: str) -> str:
     return f"{packages[0]} {importlib.metadata.version(packages[0])}" if packages else ""
 
 # %% ../nbs/70_cells.ipynb #0da29a9a
-_PACKAGES: dict = {}
-
+@functools.cache
 def _distributions() -> dict[str, list[str]]:
-    "Import name -> packages that provide it, read once."
-    if not _PACKAGES: _PACKAGES.update(importlib.metadata.packages_distributions())
-    return _PACKAGES
-
-def _describe(thing, module: str) -> str:
-    "One line for a thing that code names: its syntax tree if it is of this module's package, its value if it is a constant, its package's version otherwise."
-    if isinstance(thing, types.ModuleType): return _version(thing.__name__)
-    home = getattr(thing, "__module__", None)
-    if isinstance(thing, types.FunctionType | type):
-        return ast.dump(ast.parse(textwrap.dedent(inspect.getsource(thing)))) if _ours(home, module) else _version(home)
-    return repr(thing) if isinstance(thing, str | int | float | bool | tuple | dict | frozenset | None) else _version(type(thing).__module__)
+    "Import name -> packages that provide it."
+    return importlib.metadata.packages_distributions()
 
 def _ours(home: str | None, module: str) -> bool:
     "Whether a thing belongs to the project, or to the notebook that asks."
     return home is not None and home.split(".")[0] in ("ser_study", module.split(".")[0])
 
+def _held(thing, module: str) -> list:
+    "What a thing holds that may be code: a container's values, a class's bases, an object's attributes where its class is the project's."
+    if isinstance(thing, dict): return list(thing.values())
+    if isinstance(thing, tuple | list): return list(thing)
+    if isinstance(thing, type): return list(thing.__bases__) if _ours(thing.__module__, module) else []
+    return list(vars(thing).values()) if _ours(type(thing).__module__, module) else []
+
 # %% ../nbs/70_cells.ipynb #6f6f7d34
+def _describe(thing, module: str) -> str:
+    "One line for a thing that code names: its syntax tree if it is of this module's package, its value if it is a constant, its package's version otherwise."
+    if isinstance(thing, types.ModuleType): return _version(thing.__name__)
+    if isinstance(thing, dict): return "{" + ", ".join(f"{key!r}: {_describe(value, module)}" for key, value in thing.items()) + "}"
+    if isinstance(thing, tuple | list): return f"{type(thing).__name__}(" + ", ".join(_describe(value, module) for value in thing) + ")"
+    home = getattr(thing, "__module__", None)
+    if isinstance(thing, types.FunctionType | type):
+        return ast.dump(ast.parse(textwrap.dedent(inspect.getsource(thing)))) if _ours(home, module) else _version(home)
+    if isinstance(thing, str | int | float | bool | None): return repr(thing)
+    return _describe(vars(thing), module) if _ours(type(thing).__module__, module) else _version(type(thing).__module__)
+
+# %% ../nbs/70_cells.ipynb #b67f3bb2
 def code_fingerprint(function: Callable) -> str:
     "Hash of a function and of all that it names, directly or through others of the project."
     seen, lines, todo = set(), [], [function]
@@ -65,12 +74,13 @@ def code_fingerprint(function: Callable) -> str:
         if id(thing) in seen: continue
         seen.add(id(thing))
         lines.append(_describe(thing, function.__module__))
+        todo += _held(thing, function.__module__)
         for code in _codes(thing) if _ours(getattr(thing, "__module__", None), function.__module__) else []:
             scope = inspect.getmodule(thing).__dict__
             todo += [scope[name] for name in sorted(_names(code)) if name in scope]
     return hashlib.blake2b("\n".join(sorted(set(lines))).encode(), digest_size=16).hexdigest()
 
-# %% ../nbs/70_cells.ipynb #6eee674d
+# %% ../nbs/70_cells.ipynb #5f718587
 def array_fingerprint(array: np.ndarray) -> str:
     "Hash of an array's type, shape and values."
     array = np.ascontiguousarray(array)
@@ -82,7 +92,7 @@ def cell_key(code: str, cell: Cell) -> str:
     parts = [code, json.dumps(cell.configuration, sort_keys=True), *(f"{name}={array_fingerprint(a)}" for name, a in sorted(cell.arrays.items()))]
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
-# %% ../nbs/70_cells.ipynb #aa461e62
+# %% ../nbs/70_cells.ipynb #7c9498c2
 def _keep(table: pd.DataFrame, path: Path) -> None:
     "Write a table with its attrs, whole or not at all."
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
@@ -97,7 +107,7 @@ def _kept(path: Path) -> pd.DataFrame | None:
     try: return pd.read_parquet(path)
     except (OSError, ValueError): return None   # pyarrow's ArrowInvalid is a ValueError
 
-# %% ../nbs/70_cells.ipynb #7c9498c2
+# %% ../nbs/70_cells.ipynb #4f2137c4
 def _run(function: Callable, cell: Cell, path: Path) -> pd.DataFrame:
     "Compute one cell, note what it cost, keep it."
     wall, cpu = time.perf_counter(), time.process_time()
@@ -107,7 +117,7 @@ def _run(function: Callable, cell: Cell, path: Path) -> pd.DataFrame:
     _keep(table, path)
     return table
 
-# %% ../nbs/70_cells.ipynb #4f2137c4
+# %% ../nbs/70_cells.ipynb #2994bcea
 @contextlib.contextmanager
 def _backend(workers: int, scheduler: str):
     "Where cells run: this process (1 worker), local processes, or the Dask cluster at `scheduler`. Each worker computes with one thread."
@@ -119,7 +129,7 @@ def _backend(workers: int, scheduler: str):
     else:
         with joblib.parallel_config("loky" if workers > 1 else "sequential", inner_max_num_threads=1 if workers > 1 else None): yield workers
 
-# %% ../nbs/70_cells.ipynb #4bc0c9b6
+# %% ../nbs/70_cells.ipynb #8a265d07
 def run_cells(function: Callable,             # exported, returns a DataFrame; numbers about the whole go into its attrs
               cells: list[Cell],
               folder: Path,                   # where results are kept
