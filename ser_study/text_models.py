@@ -55,7 +55,7 @@ def _longest(checkpoint: str, tokenizer: PreTrainedTokenizerBase, config: transf
     return min(tokenizer.model_max_length, config.max_position_embeddings - offset)
 
 # %% ../nbs/34_text_models.ipynb #6b6e90c4
-POOLINGS = ("mean", "cls", "max")
+POOLINGS = ("mean", "cls", "max", "none")
 
 def pool(tokens: torch.Tensor,   # (n, t, d)
          mask: torch.Tensor,     # (n, t): 1 for a token, 0 for padding
@@ -69,9 +69,9 @@ def pool(tokens: torch.Tensor,   # (n, t, d)
 
 # %% ../nbs/34_text_models.ipynb #d5575a3f
 class SentenceEncoder:
-    "Texts -> vectors (d,) float32, for the feature store: `.identity`, `.compute(texts)`."
+    "Texts -> vectors (d,) float32, or with pooling none token embeddings (t, d), for the feature store: `.identity`, `.compute(texts)`."
     def __init__(self, checkpoint: str,         # 'minilm', 'minilm-untrained', 'repository@revision' or a folder
-                 pooling: str = "mean",         # mean, cls or max
+                 pooling: str = "mean",         # mean, cls, max or none
                  device: str = "auto",          # auto, cpu or cuda
                  normalise: bool = False,       # to unit length, as sentence-transformers does for MiniLM
                  batch_size: int = 64):         # texts at once
@@ -96,8 +96,10 @@ class SentenceEncoder:
             yield from zip(batch, self._vectors(model, inputs.to(self.device)))
 
     @torch.inference_mode()
-    def _vectors(self, model: PreTrainedModel, inputs: transformers.BatchEncoding) -> np.ndarray:
-        "One batch: (n, d) float32."
-        vectors = pool(model(**inputs).last_hidden_state, inputs["attention_mask"], self.pooling)
+    def _vectors(self, model: PreTrainedModel, inputs: transformers.BatchEncoding) -> np.ndarray | list[np.ndarray]:
+        "One batch: (n, d) float32, or n of (t, d)."
+        tokens = model(**inputs).last_hidden_state
+        if self.pooling == "none": return [text[mask].float().cpu().numpy() for text, mask in zip(tokens, inputs["attention_mask"].bool())]
+        vectors = pool(tokens, inputs["attention_mask"], self.pooling)
         if self.normalise: vectors = torch.nn.functional.normalize(vectors)
         return vectors.float().cpu().numpy()
