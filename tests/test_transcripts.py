@@ -10,9 +10,10 @@ from hypothesis import given, settings, strategies as st
 from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 from ser_study.audio import audio_key, load_audio
 from ser_study.checkpoints import fingerprint
+from ser_study.processes import over_processes
 from ser_study.settings import StudyError
 from ser_study.store import FeatureStore, extract
-from ser_study.transcripts import CTC, PocketSphinx, normalise_words, over_processes, word_error_rate, word_error_table
+from ser_study.transcripts import CTC, PocketSphinx, normalise_words, word_error_rate, word_error_table
 
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
 
@@ -136,14 +137,14 @@ def sphinx_alone(path):
 
 
 def test_pocketsphinx_forgets_the_clip_before(speech):
-    from ser_study import transcripts
+    from ser_study import processes, transcripts
     paths = [speech / name for name in ("0.flac", "loud.wav", "1.flac", "quiet.wav", "0.flac")]
-    transcripts._LOADED.clear()
+    processes.LOADED.clear()
     for path in paths:
         heard = str(transcripts._sphinx(0, path)[1])
-        hypothesis = transcripts._once(transcripts._load_decoder).hyp()
+        hypothesis = processes.once(transcripts._load_decoder).hyp()
         assert (heard, None if hypothesis is None else hypothesis.score) == sphinx_alone(path)
-    transcripts._LOADED.clear()
+    processes.LOADED.clear()
 
 
 def test_pocketsphinx_over_processes(speech, capfd):
