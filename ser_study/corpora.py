@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 import pandas as pd
+from .albanian import read_albanian
 from .demo import RECIPE, make_demo
+from .demo_albanian import make_demo_albanian
+from .demo_dialogues import make_demo_iemocap
+from .iemocap import read_iemocap
 from .readers import read_crema_d, read_nemo, read_ravdess, read_table
 from .settings import Settings, StudyError, nearest
 
@@ -27,6 +31,7 @@ class Corpus:
     licence: str
     how_to_get: str
     read: Callable[[Path], pd.DataFrame]    # folder -> utterances
+    make: Callable[[Path], Path] | None = None   # a demo: makes it in the folder of the demo corpora, and says where
 
 # %% ../nbs/24_corpora.ipynb #aed38315
 SPOKEN = "made here on first use, by eSpeak NG: pip install 'ser_study[demo]'"
@@ -38,15 +43,23 @@ CORPORA = {corpus.key: corpus for corpus in (
            "ser-study corpora fetch crema_d (AudioWAV and the tables of https://github.com/CheyneyComputerScience/CREMA-D)", read_crema_d),
     Corpus("nemo", "nEMO", "nEMO", "pl", 4481, "CC BY-NC-SA 4.0",
            "ser-study corpora fetch nemo (https://github.com/amu-cai/nEMO)", read_nemo),
+    Corpus("iemocap", "IEMOCAP", "IEMOCAP_full_release", "en", 10039, "USC's own, to be signed; research only",
+           "sign the licence at https://sail.usc.edu/iemocap/iemocap_release.htm and put IEMOCAP_full_release (Session1 ... Session5) among your corpora", read_iemocap),
+    Corpus("albanian", "Albanian sentiment (Lili et al. 2025)", "Albanian", "sq", 886, "not published",
+           "ask its authors; a folder with WAV files and one CSV path,labels is read", read_albanian),
     Corpus("demo_ravdess", "demo in RAVDESS's layout", f"demo_ravdess-{RECIPE}", "en", 240, "none: synthesised here",
-           SPOKEN, partial(read_ravdess, corpus="demo_ravdess")),
+           SPOKEN, partial(read_ravdess, corpus="demo_ravdess"), partial(make_demo, "demo_ravdess")),
     Corpus("demo_crema_d", "demo in CREMA-D's layout", f"demo_crema_d-{RECIPE}", "en", 220, "none: synthesised here",
-           SPOKEN, partial(read_crema_d, corpus="demo_crema_d")))}
+           SPOKEN, partial(read_crema_d, corpus="demo_crema_d"), partial(make_demo, "demo_crema_d")),
+    Corpus("demo_iemocap", "demo in IEMOCAP's layout", f"demo_iemocap-{RECIPE}", "en", 255, "none: synthesised here",
+           SPOKEN, partial(read_iemocap, corpus="demo_iemocap"), make_demo_iemocap),
+    Corpus("demo_albanian", "demo in the Albanian layout", f"demo_albanian-{RECIPE}", "sq", 90, "none: synthesised here",
+           SPOKEN, partial(read_albanian, corpus="demo_albanian"), make_demo_albanian))}
 
 # %% ../nbs/24_corpora.ipynb #4c2d9a08
 def _folder(corpus: Corpus, settings: Settings) -> Path:
     "Where the corpus is, or would be."
-    return (settings.cache / "demo" if corpus.how_to_get == SPOKEN else settings.corpora) / corpus.folder
+    return (settings.cache / "demo" if corpus.make else settings.corpora) / corpus.folder
 
 def find_corpus(key: str,             # a key of CORPORA
                 settings: Settings,
@@ -54,7 +67,7 @@ def find_corpus(key: str,             # a key of CORPORA
     "The corpus's folder; a demo corpus is made if need be. `StudyError` where a corpus is unknown or not there, with the way to get it."
     if key not in CORPORA: raise StudyError(f"No corpus is called {key!r}.{nearest(key, CORPORA)} There are {', '.join(CORPORA)}; a table of your own ends in .csv or .tsv.")
     corpus = CORPORA[key]
-    if corpus.how_to_get == SPOKEN: return make_demo(key, settings.cache / "demo")
+    if corpus.make: return corpus.make(settings.cache / "demo")
     folder = _folder(corpus, settings)
     if not folder.is_dir(): raise StudyError(f"{corpus.title} was looked for in {folder}, and is not there. To get it: {corpus.how_to_get}.")
     return folder

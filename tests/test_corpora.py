@@ -3,8 +3,10 @@ from collections import Counter
 import pandas as pd
 import pytest
 from ser_study.corpora import CORPORA, corpora_status, find_corpus, load_corpora
-from ser_study.settings import load_settings
+from ser_study.settings import StudyError, load_settings
 from ser_study.utterances import COLUMNS
+
+DEMOS = ("demo_ravdess", "demo_crema_d", "demo_iemocap", "demo_albanian")
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +18,7 @@ def demo_settings(tmp_path_factory):
 
 def test_the_real_corpora_are_found_and_counted(corpora_root, tmp_path):
     status = corpora_status(load_settings(corpora=corpora_root, cache=tmp_path)).set_index("key")
-    assert status["clips"].to_dict() == dict(ravdess=1440, crema_d=1621, nemo=900, demo_ravdess=0, demo_crema_d=0)
+    assert status["clips"].to_dict() == dict(ravdess=1440, crema_d=1621, nemo=900) | dict.fromkeys(("iemocap", "albanian", *DEMOS), 0)
     assert status["expected"].to_dict() | dict(ravdess=1440, crema_d=7442, nemo=4481) == status["expected"].to_dict()
     assert not status.astype(str).apply(lambda column: column.str.contains(str(corpora_root), regex=False)).any(axis=None)
 
@@ -31,15 +33,21 @@ def test_two_real_corpora_are_one_table(corpora_root, tmp_path):
 
 
 def test_the_demo_corpora_fill_the_columns_of_the_real_ones(demo_settings):
-    frame = load_corpora("demo_ravdess,demo_crema_d", demo_settings)
-    assert Counter(frame["corpus"]) == {key: CORPORA[key].count for key in ("demo_ravdess", "demo_crema_d")}
+    frame = load_corpora(",".join(DEMOS), demo_settings)
+    assert Counter(frame["corpus"]) == {key: CORPORA[key].count for key in DEMOS}
     assert frame.attrs == dict(skipped=[], ignored=[])
     crema_d = frame[frame["corpus"] == "demo_crema_d"]
     assert not crema_d[["sex", "age", "votes", "sentence", "transcript"]].isna().any(axis=None)
+    assert crema_d[["script", "style", "valence", "arousal", "dominance"]].isna().all(axis=None), "what CREMA-D does not have is not invented"
     status = corpora_status(demo_settings).set_index("key")
-    assert status["found"].to_dict() == dict(ravdess=False, crema_d=False, nemo=False, demo_ravdess=True, demo_crema_d=True)
+    assert status["found"].to_dict() == dict.fromkeys(("ravdess", "crema_d", "nemo", "iemocap", "albanian"), False) | dict.fromkeys(DEMOS, True)
     assert (status["clips"] == status["expected"])[status["found"]].all()
 
 
 def test_the_folder_that_is_counted_is_the_folder_that_is_made(demo_settings):
-    for key in ("demo_ravdess", "demo_crema_d"): assert find_corpus(key, demo_settings).name == CORPORA[key].folder
+    for key in DEMOS: assert find_corpus(key, demo_settings).name == CORPORA[key].folder
+
+
+@pytest.mark.parametrize("key, how", [("iemocap", "sign the licence at https://sail.usc.edu"), ("albanian", "ask its authors")])
+def test_a_corpus_that_cannot_be_fetched_says_how_it_is_got(demo_settings, key, how):
+    with pytest.raises(StudyError, match=f"is not there. To get it: {how}"): load_corpora(key, demo_settings)
