@@ -59,7 +59,8 @@ def _speak(clip: Clip, library_path: str) -> np.ndarray:   # (n,) int16 at 22050
     return np.frombuffer(b"".join(chunks), np.int16)
 
 # %% ../nbs/23_demo.ipynb #270b24a0
-RATE, NOISE_FLOOR = 16000, 0.0005
+RATE = 16000           # Hz
+NOISE_FLOOR = 0.0005   # standard deviation, of full scale
 
 def _speak_all(clips_file: str, folder: str):
     "The child's whole work: say every clip of a JSON list into `folder`, one printed line for each."
