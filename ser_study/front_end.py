@@ -28,11 +28,14 @@ NOISE_SECONDS = 0.1
 DIGITAL_SILENCE = 1e-4    # RMS; recordings that were faded in begin with zeros, which tell nothing of the noise
 
 def quietest(signal: np.ndarray, rate: int) -> np.ndarray:   # (0.1 s,) of the signal, or all of a shorter one
-    "The stretch of lowest power above digital silence, looked for every 10 ms."
-    length = min(len(signal), int(NOISE_SECONDS * rate))
-    stretches = np.lib.stride_tricks.sliding_window_view(signal, length)[::rate // 100]
-    loudness = np.sqrt(np.square(stretches).mean(axis=1))
-    return stretches[np.where(loudness > DIGITAL_SILENCE, loudness, np.inf).argmin()]
+    "The stretch of lowest power none of whose 10 ms blocks is digital silence."
+    step, blocks = rate // 100, int(NOISE_SECONDS * 100)
+    if len(signal) < blocks * step: return signal
+    power = np.square(signal[:len(signal) // step * step].reshape(-1, step)).mean(axis=1)
+    stretches = np.lib.stride_tricks.sliding_window_view(power, blocks)
+    heard = stretches.min(axis=1) > DIGITAL_SILENCE**2
+    start = step * np.where(heard, stretches.mean(axis=1), np.inf).argmin()
+    return signal[start:start + blocks * step]
 
 # %% ../nbs/21a_front_end.ipynb #23faeab9
 GATE = dict(stationary=True, n_fft=512, n_std_thresh_stationary=1.5, prop_decrease=0.8, freq_mask_smooth_hz=200, time_mask_smooth_ms=50)
