@@ -1,6 +1,7 @@
 "The front end, frames and segment statistics of paper 05 against planted signals and plain calls of librosa."
 import librosa
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from hypothesis import given, settings, strategies as st
@@ -9,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from ser_study.audio import load_audio
 from ser_study.front_end import denoise, normalise, prepare, segments, trim_silence
 from ser_study.frames import Frames, average_runs
+from ser_study.segment_statistics import clip_statistics, heterogeneity, heterogeneity_table, segment_vectors, zcr_curve
 from ser_study.settings import StudyError
 from ser_study.store import identity_hash
 
@@ -135,3 +137,39 @@ def test_a_bad_clip_costs_itself_and_threads_change_nothing(clip):
 def test_identity_changes_with_every_parameter():
     options = [dict(), dict(kind="mfcc"), dict(size=40), dict(average=5), dict(prepared=True)]
     assert len({identity_hash(Frames(**option).identity) for option in options}) == len(options)
+
+
+def test_zcr_curve_follows_the_clip_not_the_clock():
+    "Sign changes counted by hand in each tenth of the clip."
+    signal = np.concatenate([noise(2 * RATE, 0.1), speech_like(2.0) + 0.001, noise(RATE, 0.1)])
+    by_hand = [np.mean(np.signbit(part[1:]) != np.signbit(part[:-1])) for part in np.array_split(signal, 100)]
+    curve = zcr_curve(signal, 100)
+    assert np.corrcoef(curve, by_hand)[0, 1] > 0.98 and abs(curve.mean() - np.mean(by_hand)) < 0.01
+
+
+def test_clip_statistics_are_librosas(clip):
+    signal = load_audio(clip)
+    magnitude = np.abs(librosa.stft(signal))
+    expected = dict(zcr=librosa.feature.zero_crossing_rate(signal).mean(), flatness=librosa.feature.spectral_flatness(S=magnitude, power=1).mean(),
+                    power_flatness=librosa.feature.spectral_flatness(y=signal).mean())
+    assert clip_statistics(signal) == pytest.approx(expected, rel=1e-4)
+
+
+@given(st.lists(st.lists(st.floats(-100, 100), min_size=3, max_size=3), min_size=2, max_size=6))
+def test_heterogeneity_is_the_mean_over_pairs(vectors):
+    pairs = [np.sqrt(sum((a - b) ** 2 for a, b in zip(x, y))) for n, x in enumerate(vectors) for y in vectors[:n]]
+    assert heterogeneity(np.array(vectors)) == pytest.approx(sum(pairs) / len(pairs), abs=1e-9)
+
+
+def test_segment_vectors_are_means_of_librosas_frames(clip):
+    signal = prepare(load_audio(clip), RATE)
+    mfcc = librosa.feature.mfcc(y=signal, sr=RATE, n_mfcc=20)
+    half = mfcc.shape[1] // 2
+    np.testing.assert_allclose(segment_vectors(signal), [mfcc[:, :half].mean(axis=1), mfcc[:, half:].mean(axis=1)], rtol=1e-4, atol=1e-3)
+
+
+def test_every_clip_is_in_one_row_of_the_table():
+    distances, classes = np.r_[np.random.default_rng(0).uniform(0, 500, 97), [np.nan] * 3], np.random.default_rng(1).choice(["a", "b"], 100)
+    table = heterogeneity_table(pd.Series(distances), pd.Series(classes))
+    assert (table.drop("total").sum() == table.loc["total"]).all() and table.loc["total"].sum() == 100
+    assert table.loc["heterogeneous"].sum() == np.sum(distances >= 280) and table.loc["one segment"].sum() == 3
