@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedShuffleSplit
 from ser_study.settings import StudyError
-from ser_study.splits import Split, describe_splits, grouped_folds, grouped_split, leave_one_out, named_split, stratified_folds, stratified_split
+from ser_study.splits import Split, describe_splits, grouped_folds, grouped_split, leave_one_out, named_split, set_aside, split_within, stratified_folds, stratified_split, thinned
 
 
 @st.composite
@@ -109,3 +109,31 @@ def test_an_absent_class_is_reported():
     labels, speakers = np.array(["a", "b", "a", "a", "b", "b"]), np.array(["x", "x", "y", "y", "z", "z"])
     described = describe_splits(leave_one_out(speakers), labels, speakers).query("side == 'test'")
     assert described.absent.tolist() == ["", "b", "a"] and described.groups.tolist() == [1, 1, 1] and described.rows.tolist() == [2, 2, 2]
+
+@given(tables(fewest_groups=4), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_validation_may_have_other_groups_than_the_test(table, seed):
+    labels, speakers = table
+    clips = np.arange(len(labels)) // 2
+    for split in leave_one_out(speakers):
+        whole = set_aside(split, clips, .25, seed)
+        assert np.array_equal(whole.test, split.test) and np.array_equal(np.sort(np.r_[whole.train, whole.validation]), split.train)
+        assert not set(clips[whole.train]) & set(clips[whole.validation])
+
+@given(tables(), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_thinned_rows_are_training_rows_in_the_same_shares(table, seed):
+    labels, groups = table
+    split = grouped_folds(labels, groups, 3, seed)[0]
+    size = max(3, len(split.train) // 2)
+    small = thinned(split, labels, size, seed)
+    assert len(small.train) == size == len(np.unique(small.train)) and set(small.train) <= set(split.train)
+    for name in "abc": assert abs((labels[small.train] == name).sum() - size * (labels[split.train] == name).mean()) <= 1.5
+
+def test_splits_within_parts_are_those_of_the_parts():
+    labels, part = np.arange(60) % 3, np.repeat(["x", "y"], 30)
+    rows = {name: np.flatnonzero(part == name) for name in "yx"}
+    splits = split_within(rows, lambda rows: stratified_folds(labels[rows], 5, 0))
+    alone = stratified_folds(labels[:30], 5, 0)
+    assert [split.name[0] for split in splits] == list("yyyyyxxxxx")
+    assert all(np.array_equal(split.test, one.test + 30) for split, one in zip(splits[:5], alone)) and all(np.array_equal(split.test, one.test) for split, one in zip(splits[5:], alone))
