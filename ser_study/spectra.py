@@ -19,7 +19,9 @@ from threadpoolctl import threadpool_limits
 from .audio import AudioError, load_audio
 
 # %% ../nbs/32_spectra.ipynb #58353350
-RATE, N_FFT, HOP = 16000, 2048, 512
+RATE = 16000    # Hz
+N_FFT = 2048    # samples in a window
+HOP = 512       # samples from one window to the next
 
 def power_spectrum(signal: np.ndarray) -> np.ndarray:    # (1025, t) float32
     "Squared magnitudes of overlapping Hann windows, centred on every 512th sample of (n,)."
