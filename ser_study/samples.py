@@ -62,6 +62,6 @@ def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
     "A batch: every modality padded to its longest, `<modality>_lengths`, and labels."
     batch = {"labels": torch.from_numpy(np.stack([row["labels"] for row in rows])).float()}
     for name in rows[0].keys() - {"labels"}:
-        sequences = [torch.from_numpy(row[name]) for row in rows]
+        sequences = [torch.tensor(row[name]) for row in rows]   # a copy: what is kept is mapped read-only
         batch[name], batch[f"{name}_lengths"] = pad_sequence(sequences, batch_first=True), torch.tensor([len(s) for s in sequences])
     return batch
