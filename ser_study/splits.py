@@ -129,8 +129,9 @@ def split_within(parts: dict[str, np.ndarray],                       # name -> r
 def thinned(split: Split, labels: np.ndarray, size: int, seed: int) -> Split:
     "The split with `size` of its training rows, drawn with the same share of each class; as it is where it has no more."
     if len(split.train) <= size: return split
-    kept, _ = train_test_split(split.train, train_size=size, stratify=labels[split.train], random_state=seed)
-    return Split(split.name, np.sort(kept), split.validation, split.test)
+    rows = pd.Series(labels[split.train], split.train).sample(frac=1, random_state=seed)
+    place = (rows.groupby(rows).cumcount() + .5) / rows.groupby(rows).transform("size")   # each class evenly from 0 to 1
+    return Split(split.name, np.sort(place.sort_values(kind="stable").index[:size].to_numpy()), split.validation, split.test)
 
 # %% ../nbs/41_splits.ipynb #73b89fb9
 def describe_splits(splits: list[Split], labels: np.ndarray, groups: np.ndarray) -> pd.DataFrame:   # split, side, rows, groups, absent
