@@ -17,7 +17,7 @@ def inverse_frequency(counts: np.ndarray,    # (c,) samples of each class
     return np.where(present, counts.sum() / (present.sum() * np.maximum(counts, 1)), 0.0)
 
 # %% ../nbs/43_class_weights.ipynb #6b271ed7
-BANDS = ((10, 2.0), (20, 1.5), (35, 1.0), (100, 0.5))   # up to so many percent, so much weight
+BANDS = ((5, 2.0), (20, 1.5), (35, 1.0), (100, 0.5))   # up to so many percent, so much weight
 
 def banded(counts: np.ndarray,    # (c,) samples of each class
            ) -> np.ndarray:       # (c,) weights
