@@ -265,6 +265,14 @@ def test_api_says_shapes(pages):
     assert "default_exp" not in "".join(pages["library/10_settings.html"].text)
 
 
+def test_every_module_has_its_page_of_the_reference(pages):
+    "Those of a subpackage too."
+    modules = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "ser_study").rglob("[!_]*.py") if "site_assets" not in path.parts]
+    assert Path("ser_study/networks/cltnet") in modules
+    assert {f"api/{module.as_posix()}/index.html" for module in modules} <= pages.keys()
+    assert "(batch, frames, d) -> logits (batch, classes)" in "".join(pages["api/ser_study/networks/bilstm/index.html"].text)
+
+
 @pytest.mark.parametrize("name, content, said", [
     ("results.csv", "paper,item\n1,2\n", "results.csv lacks the column 'row'"), ("results.csv", "", "results.csv cannot be read"), ("run.json", "{", "run.json cannot be read"),
     ("report.ipynb", "[]", "report.ipynb cannot be read"), ("report.ipynb", None, "holds no finished run yet")])
