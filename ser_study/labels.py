@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['EMOTIONS', 'SENTIMENTS', 'RAVDESS_EMOTIONS', 'CREMA_D_EMOTIONS', 'CREMA_D_VOTES', 'NEMO_EMOTIONS', 'IEMOCAP_EMOTIONS',
-           'IEMOCAP_SIX', 'IEMOCAP_FOUR', 'SENTIMENT_OF', 'NONE', 'votes_to_distribution', 'major_minor']
+           'MEACORPUS_EMOTIONS', 'MELD_EMOTIONS', 'IEMOCAP_SIX', 'IEMOCAP_FOUR', 'SENTIMENT_OF', 'NONE',
+           'votes_to_distribution', 'major_minor']
 
 # %% ../nbs/11_labels.ipynb #7acab594
 import numpy as np
@@ -20,6 +21,8 @@ CREMA_D_VOTES = dict(A="anger", D="disgust", F="fear", H="happiness", N="neutral
 NEMO_EMOTIONS = dict(anger="anger", sadness="sadness", happiness="happiness", fear="fear", surprised="surprise", neutral="neutral")
 IEMOCAP_EMOTIONS = dict(neu="neutral", fru="frustration", ang="anger", sad="sadness", hap="happiness", exc="excitement", fea="fear",
                         sur="surprise", dis="disgust", oth="other", xxx=None)   # xxx: no majority, so no emotion
+MEACORPUS_EMOTIONS = dict(neutral="neutral", disgust="disgust", anger="anger", joy="happiness", sadness="sadness", fear="fear")
+MELD_EMOTIONS = MEACORPUS_EMOTIONS | dict(surprise="surprise")
 
 # %% ../nbs/11_labels.ipynb #91cc045e
 IEMOCAP_SIX = {emotion: emotion for emotion in ("neutral", "frustration", "anger", "sadness", "happiness", "excitement")}

@@ -10,6 +10,7 @@ import numbers
 from pathlib import Path
 import pandas as pd
 import pandera.pandas as pa
+from .labels import SENTIMENTS
 from .settings import StudyError, nearest
 
 # %% ../nbs/20_utterances.ipynb #c10fe393
@@ -50,6 +51,7 @@ SCHEMA = pa.DataFrameSchema({
     "sex": _text(" or ".join(SEXES), pa.Check.isin(SEXES)),
     "age": _count("a whole number of years, 0 to 120", 0, 120),
     "emotion": _text("the emotion's name"),
+    "sentiment": _text(", ".join(SENTIMENTS), pa.Check.isin(SENTIMENTS)),
     "intensity": _text("one of " + ", ".join(INTENSITIES), pa.Check.isin(INTENSITIES)),
     "votes": pa.Column(object, pa.Check(_is_votes, element_wise=True), nullable=True, description="counts by emotion"),
     **{rating: _rating("a mean rating, a number") for rating in ("valence", "arousal", "dominance")},
