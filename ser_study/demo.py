@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['RATE', 'NOISE_FLOOR', 'PROSODY', 'RAVDESS_STRENGTHS', 'CREMA_D_STRENGTHS', 'BLOCKS', 'VOTE_NAMES', 'RECIPE', 'NOTICE',
            'DEMOS', 'Clip', 'synthesise', 'Speaker', 'cast', 'prosody', 'ravdess_clips', 'crema_d_plan',
-           'crema_d_speakers', 'crema_d_clips', 'simulate_votes', 'vote_row', 'write_crema_d_tables', 'make_corpus',
-           'make_demo']
+           'crema_d_speakers', 'crema_d_clips', 'simulate_votes', 'vote_row', 'write_crema_d_tables', 'make_once',
+           'make_corpus', 'make_demo']
 
 # %% ../nbs/23_demo.ipynb #462489a5
 import csv, ctypes, json, os, subprocess, sys, tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -234,22 +236,30 @@ def _fill(folder: Path, name: str, recipe: tuple):
     Path(folder, "README.md").write_text(notice, encoding="utf-8")
 
 # %% ../nbs/23_demo.ipynb #426e93b5
-def make_corpus(name: str,       # what the corpus is called
-                folder: Path,    # holds the demo corpora; made where missing
-                recipe: tuple,   # as in DEMOS
-                ) -> Path:       # the corpus, in its official layout
-    "Make a corpus by its recipe on first use (some seconds) and reuse it later. `StudyError` where eSpeak NG is missing or fails."
+def make_once(name: str,                         # what the corpus is called
+              folder: Path,                      # holds the demo corpora; made where missing
+              fill: Callable[[Path], None],      # writes the whole corpus into an empty folder
+              ) -> Path:                         # the corpus
+    "Make a corpus on first use and reuse it later."
     corpus = Path(folder, f"{name}-{RECIPE}")
     if corpus.is_dir(): return corpus
     Path(folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-", ignore_cleanup_errors=True) as scratch:
         made = Path(scratch, name)
         made.mkdir()
-        _fill(made, name, recipe)
+        fill(made)
         try: os.replace(made, corpus)
         except OSError:
             if not corpus.is_dir(): raise    # not another maker's doing: say so
     return corpus
+
+# %% ../nbs/23_demo.ipynb #36383a4a
+def make_corpus(name: str,       # what the corpus is called
+                folder: Path,    # holds the demo corpora; made where missing
+                recipe: tuple,   # as in DEMOS
+                ) -> Path:       # the corpus, in its official layout
+    "Make a spoken corpus by its recipe on first use (some seconds) and reuse it later. `StudyError` where eSpeak NG is missing or fails."
+    return make_once(name, folder, partial(_fill, name=name, recipe=recipe))
 
 def make_demo(name: str,       # demo_ravdess or demo_crema_d
               folder: Path,    # holds the demo corpora

@@ -2,6 +2,7 @@
 import csv
 from collections import Counter
 import pytest
+from ser_study.demo_texts import make_demo_texts
 from ser_study.meld import read_meld
 from ser_study.settings import StudyError
 
@@ -86,3 +87,26 @@ def test_the_real_dialogues(corpora_root):
     test = frame[frame["split"] == "test"].sort_values(["dialogue", "turn"])
     assert test["transcript"].tolist() == [row["Utterance"].strip() for row in rows], "the file's own order"
     assert test["sentiment"].tolist() == [row["Sentiment"] for row in rows]
+
+
+# --- the demo
+
+def test_demo_has_the_layout_and_its_emotions_have_inertia(tmp_path):
+    root = make_demo_texts("demo_meld", tmp_path)
+    assert sorted(path.name for path in root.iterdir()) == ["README.md", "dev_sent_emo.csv", "test_sent_emo.csv", "train_sent_emo.csv"]
+    stays, shown, dialogues = [], [], {}
+    for split in ("train", "dev", "test"):
+        with open(root / f"{split}_sent_emo.csv", newline="", encoding="utf-8") as file: rows = list(csv.DictReader(file))
+        assert ",".join(rows[0]) + "\n" == HEADER and [row["Sr No."] for row in rows] == [str(n + 1) for n in range(len(rows))]
+        assert {row["Emotion"] for row in rows} == {"neutral", "joy", "surprise", "anger", "sadness", "disgust", "fear"}
+        dialogues[split] = len({row["Dialogue_ID"] for row in rows})
+        stays += [a["Emotion"] == b["Emotion"] for a, b in zip(rows, rows[1:]) if a["Dialogue_ID"] == b["Dialogue_ID"]]
+        shown += [(row["Utterance"], row["Emotion"]) for row in rows]
+        assert all(row["StartTime"] < row["EndTime"] and len(row["EndTime"]) == 12 for row in rows)
+    assert dialogues == dict(train=60, dev=15, test=20) and 0.8 < sum(stays) / len(stays) < 0.95
+    by_words = Counter(words for words, emotion in set(shown))
+    vague = [words for words, _ in shown if by_words[words] >= 5]
+    assert 0.4 < len(vague) / len(shown) < 0.7, "said in five emotions or more"
+    frame = read_meld(root, corpus="demo_meld")
+    assert len(frame) == len(shown) and frame.groupby("dialogue")["speaker"].nunique().eq(2).all()
+    assert frame.groupby("dialogue")["turn"].apply(lambda turns: turns.tolist() == list(range(len(turns)))).all()

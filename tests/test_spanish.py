@@ -1,7 +1,8 @@
 """EmoSPeech 2024 and MEACorpus: hand-made files, places named by file and line, texts of every kind kept, and the published counts."""
-import csv
+import csv, re
 from collections import Counter
 import pytest
+from ser_study.demo_texts import make_demo_texts
 from ser_study.settings import StudyError
 from ser_study.spanish import read_emospeech, read_meacorpus
 
@@ -130,3 +131,36 @@ def test_the_whole_corpus(corpora_root):
     assert len(frame) == len(rows) == 5129 and Counter(frame["split"]) == dict(train=4102, test=1027)
     house = dict(zip(("joy", "neutral", "disgust", "anger", "sadness", "fear"), ("happiness", "neutral", "disgust", "anger", "sadness", "fear")))
     assert {f"meacorpus/{row['filename'][:-4]}": (house[row["label"]], row["split"]) for row in rows} == dict(zip(frame["utterance"], zip(frame["emotion"], frame["split"])))
+
+
+# --- the demo
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory): return make_demo_texts("demo_emospeech", tmp_path_factory.mktemp("demo"))
+
+
+def test_demo_has_the_files_of_the_original(demo):
+    assert sorted(path.name for path in demo.iterdir()) == sorted([TRAIN, TEST, WHOLE, "README.md"])
+    heads = {name: (demo / name).read_text(encoding="utf-8").splitlines()[0] for name in (TRAIN, TEST, WHOLE)}
+    assert heads == {TRAIN: "id,label,transcription", TEST: "id,transcription", WHOLE: '"filename","label","transcription","split"'}
+    train, test, whole = (plain(demo / name) for name in (TRAIN, TEST, WHOLE))
+    assert Counter(row["label"] for row in train) == dict(neutral=117, disgust=70, anger=40, joy=36, sadness=34, fear=3)
+    labels = {row["filename"]: row["label"] for row in whole}
+    assert Counter(labels[row["id"]] for row in test) == dict(neutral=35, disgust=21, anger=12, joy=11, sadness=10, fear=1) and len(whole) == 390
+    assert all(re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{8}\.mp3", name) for name in labels)
+
+
+def test_demo_texts_are_all_different_and_do_not_tell_everything(demo):
+    frame = read_emospeech(demo, corpus="demo_emospeech")
+    assert frame["transcript"].is_unique and frame.attrs["skipped"] == [] and frame["utterance"].str.startswith("demo_emospeech/").all()
+    emotional = {emotion: {word for text in frame[frame["emotion"] == emotion]["transcript"] for word in text.split()} for emotion in frame["emotion"].unique()}
+    assert all(a & b for a in emotional.values() for b in emotional.values())
+
+
+def test_demos_of_texts_are_made_alike_each_time(demo, tmp_path):
+    for name in ("demo_emospeech", "demo_meld"):
+        first, again = (make_demo_texts(name, tmp_path / place) for place in "ab")
+        files = sorted(path.name for path in first.iterdir())
+        assert len(files) == 4 and all((first / file).read_bytes() == (again / file).read_bytes() for file in files)
+        assert make_demo_texts(name, tmp_path / "a") == first
+    assert (tmp_path / "a" / demo.name / TRAIN).read_bytes() == (demo / TRAIN).read_bytes()
