@@ -17,6 +17,7 @@ from .settings import StudyError
 # %% ../nbs/25_screening.ipynb #fba5ec74
 def _look(rate: int, path: str) -> tuple[str, float] | AudioError:
     "Key of the decoded signal and its length in seconds, or why there is none."
+    if pd.isna(path): return AudioError("no name", "no recording", "only its text is there")
     try: signal = load_audio(path, rate)
     except AudioError as error: return error
     return audio_key(signal, rate), len(signal) / rate
@@ -34,11 +35,18 @@ def _duplicates(good: pd.DataFrame) -> list[tuple]:   # rows of the table of def
     return rows
 
 # %% ../nbs/25_screening.ipynb #37ad9ba1
+def _refuse_texts(utterances: pd.DataFrame):
+    "`StudyError` for a corpus without a single recording."
+    for corpus, paths in utterances.groupby("corpus")["path"]:
+        if paths.isna().all(): raise StudyError(f"{corpus} holds texts and no recordings, and this study listens: choose a corpus with audio.")
+
+# %% ../nbs/25_screening.ipynb #1bdc9499
 def screen(utterances: pd.DataFrame,   # as the readers give it
            rate: int = 16000,          # Hz, at which the study listens
            workers: int = 2,           # threads
            ) -> tuple[pd.DataFrame, pd.DataFrame]:   # usable rows with `audio_key` and `duration` (s); defects: utterance, defect, detail, dropped
-    "Decode every clip once. A bad clip costs that clip; `StudyError` only where none is left."
+    "Decode every clip once. A bad clip costs that clip; `StudyError` only where none is left, or where a corpus holds texts only."
+    _refuse_texts(utterances)
     with ThreadPoolExecutor(workers) as pool:
         seen = list(tqdm(pool.map(partial(_look, rate), utterances["path"]), total=len(utterances), desc="screening", unit="clip", disable=None))
     usable = np.array([not isinstance(result, AudioError) for result in seen], dtype=bool)

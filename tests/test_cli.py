@@ -104,7 +104,8 @@ def blocks(text: str) -> dict[str, str]:
 def test_corpora_that_are_not_there(house):
     done = call(house, "corpora")
     said = blocks(done.stdout)
-    assert done.returncode == 0 and set(said) == {"ravdess", "crema_d", "nemo", "iemocap", "albanian", "demo_ravdess", "demo_crema_d", "demo_iemocap", "demo_albanian"}
+    assert done.returncode == 0 and set(said) == {"ravdess", "crema_d", "nemo", "iemocap", "albanian", "emospeech", "meacorpus", "meld",
+        "demo_ravdess", "demo_crema_d", "demo_iemocap", "demo_albanian", "demo_emospeech", "demo_meld"}
     assert all("not found" in block and "licence: " in block and re.search("how to get it: .+", block) for block in said.values())
     assert all(f"ser-study corpora fetch {key}" in said[key] for key in ("ravdess", "crema_d", "nemo")) and untouched(house)
 
