@@ -54,7 +54,7 @@ CORPORA = {corpus.key: corpus for corpus in (
     Corpus("emospeech", "EmoSPeech 2024 (texts)", "EmoSPeech2024", "es", 3750, "CC BY-NC 4.0",
            "EmoSPeech_phase_2_train.csv and EmoSPeech_phase_2_test_public.csv of https://codalab.lisn.upsaclay.fr/competitions/17647; MEACorpus beside it holds the test labels", read_emospeech),
     Corpus("meacorpus", "Spanish MEACorpus 2023", "MEACorpus", "es", 5129, "CC BY-NC 4.0",
-           "spanish-meacorpus-2023-dataset.csv of https://github.com/NLP-UMUTeam/Spanish-MEACorpus-2023; recordings, if you have them, below the same folder", read_meacorpus),
+           "spanish-meacorpus-2023-dataset.csv of https://github.com/NLP-UMUTeam/Spanish-MEACorpus-2023, in the edition with the column filename; recordings, if you have them, below the same folder", read_meacorpus),
     Corpus("meld", "MELD (texts)", "MELD", "en", 13708, "GPL-3.0 (its repository)",
            "train_sent_emo.csv, dev_sent_emo.csv and test_sent_emo.csv of https://github.com/declare-lab/MELD, folder data/MELD", read_meld),
     Corpus("demo_ravdess", "demo in RAVDESS's layout", f"demo_ravdess-{RECIPE}", "en", 240, "none: synthesised here",
