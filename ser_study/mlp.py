@@ -17,7 +17,8 @@ from .class_weights import WEIGHTS
 def _fit(X: np.ndarray, y: np.ndarray, weights: np.ndarray, X_valid: np.ndarray, y_valid: np.ndarray, hidden: int, epochs: int, patience: int, seed: int,
          ) -> tuple[MLPClassifier, list[dict]]:
     "The network of the best epoch, and the loss curve. Without validation rows: of the last epoch."
-    model, best, lowest, waited, curve = MLPClassifier(hidden, random_state=seed), None, np.inf, 0, []
+    shuffling = np.random.RandomState(seed)   # a number would give every epoch the same order
+    model, best, lowest, waited, curve = MLPClassifier(hidden, random_state=shuffling), None, np.inf, 0, []
     classes = np.arange(len(weights))
     for epoch in range(1, epochs + 1):
         model.partial_fit(X, y, classes=classes, sample_weight=weights[y])
