@@ -97,7 +97,8 @@ def with_dropout(config: PreTrainedConfig, dropout: float) -> PreTrainedConfig:
 def scratch_classifier(size: Scratch, vocabulary: int, classes: int, recipe: FinetuningRecipe) -> PreTrainedModel:
     "A small BERT with drawn weights."
     config = BertConfig(vocab_size=vocabulary, hidden_size=size.width, num_hidden_layers=size.layers, num_attention_heads=size.heads, intermediate_size=4 * size.width,
-                        max_position_embeddings=recipe.longest, pad_token_id=0, num_labels=classes)
+                        max_position_embeddings=recipe.longest, pad_token_id=0, num_labels=classes,
+                        initializer_range=size.width**-0.5)   # BERT's 0.02 is for 768 dimensions: a narrow encoder drawn with it hardly hears its text
     return BertForSequenceClassification(with_dropout(config, recipe.dropout))
 
 def redraw_head(model: PreTrainedModel) -> None:
