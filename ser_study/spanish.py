@@ -65,7 +65,8 @@ def read_meacorpus(root: Path,                   # holds the CSV
     return to_utterances(rows, Path(audio or root), corpus)
 
 # %% ../nbs/22c_spanish.ipynb #faf9156a
-TRAIN, TEST = "EmoSPeech_phase_2_train.csv", "EmoSPeech_phase_2_test_public.csv"
+TRAIN = "EmoSPeech_phase_2_train.csv"
+TEST = "EmoSPeech_phase_2_test_public.csv"
 
 def find_labels(root: Path) -> dict[str, dict]:   # MEACorpus' rows; none where it is not there
     "MEACorpus' labels, from its CSV in `root` or in the folder MEACorpus beside it."
