@@ -15,6 +15,8 @@ from ser_study.splits import Split
 from ser_study.supervised import fit_cell, run_fits
 from ser_study.training import Recipe, fit, predict, soft_label_loss
 
+torch.set_num_threads(1)   # as in a worker of a study: with more threads sums round differently
+
 SMALL = {"BiLSTM": dict(hidden=8), "MAT": dict(width=16, layers=1), "MCSAN": dict(width=16, heads=2, layers=1)}
 COMMON = dict(network="BiLSTM", options=dict(hidden=8), balance="none", balance_options={}, weights="none", recipe=dict(epochs=4, batch_size=16, learning_rate=.02),
               standardise=["audio"], device="cpu", seed=1)
