@@ -705,6 +705,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'ser_study/training.py'),
                                     'ser_study.training.StopOnTrainingLoss.on_log': ( 'training.html#stopontrainingloss.on_log',
                                                                                       'ser_study/training.py'),
+                                    'ser_study.training.StopOnTrainingLoss.state': ( 'training.html#stopontrainingloss.state',
+                                                                                     'ser_study/training.py'),
                                     'ser_study.training._arguments': ('training.html#_arguments', 'ser_study/training.py'),
                                     'ser_study.training.fit': ('training.html#fit', 'ser_study/training.py'),
                                     'ser_study.training.predict': ('training.html#predict', 'ser_study/training.py'),

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np, torch
 from torch import nn
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_callback import ExportableState, PrinterCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import get_last_checkpoint
 from .samples import Samples, collate
@@ -59,9 +59,13 @@ class SoftLabelTrainer(Trainer):
         return LengthGroupedSampler(self.args.train_batch_size, lengths=self.train_dataset.lengths)
 
 # %% ../nbs/55a_training.ipynb #e1f72573
-class StopOnTrainingLoss(TrainerCallback):
+class StopOnTrainingLoss(TrainerCallback, ExportableState):
     "Paper 04 has no validation set: training stops after `patience` epochs without a lower training loss."
     def __init__(self, patience: int): self.patience, self.best, self.waited = patience, float("inf"), 0
+
+    def state(self) -> dict:
+        "What a checkpoint keeps of it; Trainer calls it."
+        return dict(args=dict(patience=self.patience), attributes=dict(best=self.best, waited=self.waited))
 
     def on_log(self, args, state, control, logs=None, **rest):
         "Trainer calls it at each epoch's end."
@@ -78,7 +82,7 @@ def _arguments(recipe: Recipe, seed: int, device: str, folder: str, validated: b
         lr_scheduler_type="reduce_lr_on_plateau" if recipe.plateau else "constant",
         lr_scheduler_kwargs=dict(factor=recipe.plateau, patience=2) if recipe.plateau else {}, max_grad_norm=0, eval_strategy=each, logging_strategy="epoch",
         save_strategy="epoch" if kept else each, save_total_limit=1, save_only_model=not kept, load_best_model_at_end=validated, metric_for_best_model="eval_loss" if validated else None,
-        greater_is_better=False, seed=seed, use_cpu=device == "cpu", bf16=device == "cuda", label_names=["labels"], remove_unused_columns=False, report_to="none",
+        greater_is_better=False, restore_callback_states_from_checkpoint=kept, seed=seed, use_cpu=device == "cpu", bf16=device == "cuda", label_names=["labels"], remove_unused_columns=False, report_to="none",
         disable_tqdm=True, dataloader_pin_memory=device == "cuda", log_level="error")
 
 # %% ../nbs/55a_training.ipynb #4220c986

@@ -110,7 +110,7 @@ def killed(tmp_path_factory) -> Path:
     assert process.stdout.split() == ["9"] * len(KINDS), process.stderr
     return folder
 
-@pytest.mark.parametrize("kind", ["validated", "paper", pytest.param("patient", marks=pytest.mark.xfail(strict=True, reason="a resumed fit counts its patience anew"))])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_fit_resumes_as_if_nothing_had_been(kind, killed, tmp_path):
     curve, probabilities = follow(kind, tmp_path, first=1)
     assert any((killed / kind).glob("checkpoint-*")) and len(curve) == (7 if kind == "patient" else 8)
