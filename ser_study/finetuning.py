@@ -41,6 +41,7 @@ class FinetuningRecipe:
     longest: int = 128               # tokens, special ones among them; longer texts are cut there
     patience: int = 0                # epochs without a higher macro F1 on validation, then the best epoch's weights; 0: all epochs, the last weights
     group_by_length: bool = True
+    bf16: bool = False               # mixed precision on a CPU; a GPU always has it
 
 # %% ../nbs/56_finetuning.ipynb #2c39fbf3
 SPECIAL = ["[PAD]", "[CLS]", "[SEP]"]
@@ -181,7 +182,7 @@ def _arguments(recipe: FinetuningRecipe, rows: int, seed: int, device: str, fold
         optim="adamw_torch_fused", learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay, lr_scheduler_type="linear", warmup_steps=math.ceil(recipe.warmup * steps),
         max_grad_norm=1.0, eval_strategy="epoch" if validated else "no", save_strategy="epoch" if stops else "no", save_total_limit=1, save_only_model=True,
         load_best_model_at_end=stops, metric_for_best_model="macro_f1" if stops else None, greater_is_better=True, logging_strategy="no", seed=seed, use_cpu=device == "cpu",
-        bf16=device == "cuda", label_names=["labels"], remove_unused_columns=False, report_to="none", disable_tqdm=True, dataloader_pin_memory=device == "cuda", log_level="error")
+        bf16=recipe.bf16 or device == "cuda", label_names=["labels"], remove_unused_columns=False, report_to="none", disable_tqdm=True, dataloader_pin_memory=device == "cuda", log_level="error")
 
 # %% ../nbs/56_finetuning.ipynb #caee0b7e
 def finetune(model: PreTrainedModel,              # is trained in place

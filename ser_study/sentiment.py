@@ -9,8 +9,9 @@ __all__ = ['CLASSES', 'SHARES', 'WAYS', 'FOLDS', 'VALIDATION', 'MLP', 'BILSTM', 
 # %% ../nbs/70d_sentiment.ipynb #071149f1
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 import numpy as np, pandas as pd
-from .cells import Cell, run_cells
+from .cells import Cell, run_named
 from .classification import confusion_counts, score_intervals
 from .metrics import FEW
 from .mlp import mlp_cell
@@ -92,16 +93,13 @@ MLP = dict(hidden=128, standardise=True, weights="none", epochs=200, patience=10
 def _run_mlps(study: Segments, configurations: dict, splits: dict[int, list[Split]], description: str) -> tuple[pd.DataFrame, list[dict]]:
     "Predictions and facts of MLPs."
     vectors = {c["features"]: np.stack(study.features[c["features"]]) for c in configurations.values()}
-    keys = [(name, split, seed) for seed, of_seed in splits.items() for split in of_seed for name in configurations]
-    cells = []
-    for name, split, seed in keys:
-        changed = {key: value for key, value in configurations[name].items() if key not in ("model", "features")}
-        arrays = dict(X=vectors[configurations[name]["features"]], labels=study.labels, train=split.train, validation=split.validation, test=split.test)
-        cells.append(Cell({**MLP, **changed, "classes": len(CLASSES), "seed": seed}, arrays))
-    tables = run_cells(mlp_cell, cells, study.settings.cache / "cells", study.settings.workers, study.settings.scheduler, description)
-    fits = [dict(configuration=name, split=split.name, seed=seed, **table.attrs) for (name, split, seed), table in zip(keys, tables)]
-    for table in tables: table.attrs = {}   # pandas would compare them
-    return pd.concat([table.assign(configuration=name, split=split.name, seed=seed) for (name, split, seed), table in zip(keys, tables)], ignore_index=True), fits
+    cells = {}
+    for seed, of_seed in splits.items():
+        for split, name in product(of_seed, configurations):
+            changed = {key: value for key, value in configurations[name].items() if key not in ("model", "features")}
+            arrays = dict(X=vectors[configurations[name]["features"]], labels=study.labels, train=split.train, validation=split.validation, test=split.test)
+            cells[name, split.name, seed] = Cell({**MLP, **changed, "classes": len(CLASSES), "seed": seed}, arrays)
+    return run_named(mlp_cell, cells, study.settings, description)
 
 # %% ../nbs/70d_sentiment.ipynb #596359f4
 BILSTM = dict(network="BiLSTM", options=dict(pooling="mean"), standardise=[], recipe=dict(epochs=4, patience=2, batch_size=32, weight_decay=0.))

@@ -6,9 +6,10 @@
 __all__ = ['BALANCERS', 'DEFAULTS', 'balanced', 'fit_cell', 'run_fits', 'system_counts']
 
 # %% ../nbs/70c_supervised.ipynb #48cfac2b
+from itertools import product
 import numpy as np, pandas as pd
 from transformers import set_seed
-from .cells import Cell, run_cells
+from .cells import Cell, run_named
 from .checkpoints import choose_device
 from .classification import confusion_counts
 from .class_weights import class_weights
@@ -70,16 +71,12 @@ def run_fits(sequences: dict[str, list[np.ndarray]],      # modality -> n of (t,
     "Predictions of every configuration on every split with every seed, computed where they are not kept."
     packed = {}
     for name, s in sequences.items(): packed[name], packed[f"{name}_lengths"] = pack(s)
-    keys = [(name, split, seed) for seed in seeds for split in splits for name in configurations]
-    cells = []
-    for name, split, seed in keys:
+    cells = {}
+    for seed, split, name in product(seeds, splits, configurations):
         configuration = {**DEFAULTS, **configurations[name], "device": choose_device(settings.device), "seed": seed}
         needed = {part: packed[part] for m in find_network(configuration["network"]).modalities for part in (m, f"{m}_lengths")}
-        cells.append(Cell(configuration, dict(targets=targets, train=split.train, validation=split.validation, test=split.test, **needed)))
-    tables = run_cells(fit_cell, cells, settings.cache / "cells", settings.workers, settings.scheduler, description)
-    fits = [dict(configuration=name, split=split.name, seed=seed, **table.attrs) for (name, split, seed), table in zip(keys, tables)]
-    for table in tables: table.attrs = {}   # pandas would compare them
-    predictions = pd.concat([table.assign(configuration=name, split=split.name, seed=seed) for (name, split, seed), table in zip(keys, tables)], ignore_index=True)
+        cells[name, split.name, seed] = Cell(configuration, dict(targets=targets, train=split.train, validation=split.validation, test=split.test, **needed))
+    predictions, fits = run_named(fit_cell, cells, settings, description)
     predictions.attrs["fits"] = fits
     return predictions
 

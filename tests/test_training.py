@@ -124,8 +124,8 @@ class Asked(Exception): "The cells that a study would compute."
 
 def keys_of(monkeypatch, found: Samples, split: Split, configuration: dict, seed: int = 1, device: str = "cpu") -> str:
     "The key of the one cell that `run_fits` asks for."
-    def stop(function, cells, *rest): raise Asked(function, cells)
-    monkeypatch.setattr(supervised, "run_cells", stop)
+    def stop(function, cells, *rest): raise Asked(function, list(cells.values()))
+    monkeypatch.setattr(supervised, "run_named", stop)
     with pytest.raises(Asked) as asked: run_fits(found.sequences, found.targets, {"name": configuration}, [split], [seed], load_settings(device=device))
     function, (cell,) = asked.value.args
     assert function is fit_cell
