@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np, torch
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from .mixup import Mix, mix_sequences, mix_vectors
 
 # %% ../nbs/55_samples.ipynb #b2486e06
@@ -44,6 +45,18 @@ class Samples(Dataset):
     def lengths(self) -> list[int]:
         "Length of each sample in its longest modality."
         return [max(len(s[row]) for s in self.sequences.values()) for row in range(len(self))]
+
+    def collate(self, rows: list[dict]) -> dict[str, torch.Tensor]:
+        "A batch of some samples; with `sampler` and `order`, what a fit asks of samples of any kind."
+        return collate(rows)
+
+    def sampler(self, batch_size: int) -> LengthGroupedSampler:
+        "Who meets in training: samples of like length."
+        return LengthGroupedSampler(batch_size, lengths=self.lengths)
+
+    def order(self) -> np.ndarray:   # (n,) sample numbers
+        "The order in which predictions are computed: by length."
+        return np.argsort(self.lengths, kind="stable")
 
 # %% ../nbs/55_samples.ipynb #e87a24fb
 def standardised(samples: Samples, train: np.ndarray,    # rows that are trained on

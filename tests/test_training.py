@@ -136,7 +136,7 @@ def test_two_configurations_never_share_a_cell(monkeypatch):
     key = lambda found=found, split=split, seed=1, **changed: keys_of(monkeypatch, found, split, {**base, **changed}, seed)
     assert key() == key() == key(found=toy(), recipe=dict(epochs=3)), "the same again"
     assert key() == key(split=Split("b", split.train, split.validation, split.test)), "a name changes nothing"
-    recipes = [dict(epochs=3, **{field: value}) for field, value in dict(batch_size=32, learning_rate=.1, weight_decay=0, patience=3, plateau=.5, group_by_length=False).items()] + [dict(epochs=4)]
+    recipes = [dict(epochs=3, **{field: value}) for field, value in dict(batch_size=32, learning_rate=.1, weight_decay=0, patience=3, plateau=.5, group_by_length=False, monitor="weighted F1").items()] + [dict(epochs=4)]
     assert {field for recipe in recipes for field in recipe} == set(Recipe.__dataclass_fields__)
     louder, longer = toy(), toy()
     louder.sequences["text"][7][0, 0] += 1e-6
