@@ -717,6 +717,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'ser_study.splits.grouped_split': ('splits.html#grouped_split', 'ser_study/splits.py'),
                                   'ser_study.splits.leave_one_out': ('splits.html#leave_one_out', 'ser_study/splits.py'),
                                   'ser_study.splits.named_split': ('splits.html#named_split', 'ser_study/splits.py'),
+                                  'ser_study.splits.purged': ('splits.html#purged', 'ser_study/splits.py'),
                                   'ser_study.splits.set_aside': ('splits.html#set_aside', 'ser_study/splits.py'),
                                   'ser_study.splits.split_within': ('splits.html#split_within', 'ser_study/splits.py'),
                                   'ser_study.splits.stratified_folds': ('splits.html#stratified_folds', 'ser_study/splits.py'),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NOBODY', 'Split', 'stratified_split', 'stratified_folds', 'grouped_split', 'set_aside', 'grouped_folds',
-           'leave_one_out', 'named_split', 'split_within', 'thinned', 'describe_splits']
+           'leave_one_out', 'named_split', 'split_within', 'thinned', 'purged', 'describe_splits']
 
 # %% ../nbs/41_splits.ipynb #6cf134a8
 from collections.abc import Callable
@@ -132,6 +132,13 @@ def thinned(split: Split, labels: np.ndarray, size: int, seed: int) -> Split:
     rows = pd.Series(labels[split.train], split.train).sample(frac=1, random_state=seed)
     place = (rows.groupby(rows).cumcount() + .5) / rows.groupby(rows).transform("size")   # each class evenly from 0 to 1
     return Split(split.name, np.sort(place.sort_values(kind="stable").index[:size].to_numpy()), split.validation, split.test)
+
+# %% ../nbs/41_splits.ipynb #8a075c9e
+def purged(split: Split, values: np.ndarray) -> Split:   # (n,) script, sentence ...; missing where a row has none
+    "The split without the training and validation rows whose value is tested."
+    tested = set(values[split.test]) - {value for value in values[split.test] if pd.isna(value)}
+    keep = np.array([value not in tested for value in values])
+    return Split(split.name, split.train[keep[split.train]], split.validation[keep[split.validation]], split.test)
 
 # %% ../nbs/41_splits.ipynb #73b89fb9
 def describe_splits(splits: list[Split], labels: np.ndarray, groups: np.ndarray) -> pd.DataFrame:   # split, side, rows, groups, absent

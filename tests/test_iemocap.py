@@ -6,7 +6,9 @@ import numpy as np, pandas as pd, pytest, soundfile
 from ser_study import demo
 from ser_study.demo_dialogues import DEMO_IEMOCAP, make_demo_iemocap
 from ser_study.iemocap import read_iemocap
+from ser_study.labels import IEMOCAP_FOUR, IEMOCAP_SIX
 from ser_study.settings import StudyError
+from ser_study.splits import named_split, purged
 
 # Two dialogues typed by hand after the published samples of the official files: tabs, empty comments, comments with semicolons and
 # brackets, a double category, a self-evaluation of the man, CRLF, the woman's utterances before the man's.
@@ -241,3 +243,30 @@ def test_tables_again_are_the_same(made, tmp_path):
     DEMO_IEMOCAP[3](tmp_path, np.random.default_rng([demo.RECIPE, DEMO_IEMOCAP[1], 1]))
     tables = sorted(tmp_path.rglob("*.txt"))
     assert len(tables) == 50 and all(path.read_bytes() == (made / path.relative_to(tmp_path)).read_bytes() for path in tables)
+
+
+# Paper 02's classes and sessions
+
+def lines(session: int, dialogue: str, emotions: str) -> str:
+    "An evaluation of one utterance an emotion, all evaluators agreeing."
+    of = dict(neu="Neutral", ang="Anger", sad="Sadness", hap="Happiness", exc="Excited", fru="Frustration", sur="Surprise")
+    blocks = [f"[{n}.0000 - {n}.5000]\tSes0{session}F_{dialogue}_F{n:03}\t{code}\t[2, 2, 2]\n" + "".join(f"C-E{e}:\t{of[code]};\t()\n" for e in (2, 3, 4)) for n, code in enumerate(emotions.split())]
+    return "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n" + "\n".join(blocks)
+
+
+def test_four_and_six_classes_by_session_and_split(tmp_path):
+    said = {1: ("neu ang sad hap exc fru sur", "exc hap"), 2: ("fru fru fru neu", ""), 3: ("exc exc sur", "ang"), 4: ("neu fru", ""), 5: ("hap sad", "fru exc")}
+    for session, (improvised, scripted) in said.items():
+        evaluation(tmp_path, f"Ses0{session}F_impro0{session}", lines(session, f"impro0{session}", improvised))
+        if scripted: evaluation(tmp_path, f"Ses0{session}F_script01_1", lines(session, "script01_1", scripted))
+    frame = read_iemocap(tmp_path)
+    counts = {name: frame.emotion.map(classes).notna().groupby(frame.session).sum().tolist() for name, classes in (("four", IEMOCAP_FOUR), ("six", IEMOCAP_SIX))}
+    assert counts == dict(four=[7, 1, 3, 1, 3], six=[8, 4, 3, 2, 4])
+    assert (frame.emotion.map(IEMOCAP_FOUR) == "happiness").sum() == (frame.emotion == "happiness").sum() + (frame.emotion == "excitement").sum()
+    scored = np.flatnonzero(frame.emotion.isin(IEMOCAP_SIX))
+    assert len(frame) - len(scored) == 2, "two surprises are heard and not asked about"
+    sessions = frame.session.to_numpy(dtype=str)
+    split, = named_split(sessions[scored], [sorted(set(sessions))[3]], [sorted(set(sessions))[4]])
+    assert [len(split.train), len(split.validation), len(split.test)] == [15, 2, 4]
+    without = purged(split, frame.script.to_numpy(dtype=object)[scored])
+    assert [len(without.train), len(without.validation), len(without.test)] == [12, 2, 4], "the scripted scene of session 5 trains no more"
