@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import joblib, numpy as np, pandas as pd, psutil
 from tqdm.auto import tqdm
+from .processes import IDLE
 from .settings import Settings, StudyError
 
 # %% ../nbs/70_cells.ipynb #f7663a9d
@@ -127,7 +128,7 @@ def _backend(workers: int, scheduler: str):
         except OSError: raise StudyError(f"No Dask scheduler answers at {scheduler}.") from None
         with client, joblib.parallel_config("dask", scatter=[]): yield -1
     else:
-        with joblib.parallel_config("loky" if workers > 1 else "sequential", inner_max_num_threads=1 if workers > 1 else None): yield workers
+        with joblib.parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=IDLE) if workers > 1 else joblib.parallel_config("sequential"): yield workers
 
 # %% ../nbs/70_cells.ipynb #8a265d07
 def run_cells(function: Callable,             # exported, returns a DataFrame; numbers about the whole go into its attrs
