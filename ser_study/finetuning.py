@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['SPECIAL', 'DROPOUTS', 'SAMPLERS', 'FINETUNING', 'FinetuningRecipe', 'train_tokenizer', 'TextSamples', 'tokenised',
            'Scratch', 'with_dropout', 'scratch_classifier', 'redraw_head', 'pretrained_classifier', 'load_classifier',
-           'checkpoint_contents', 'sampled_rows', 'weights_of', 'TextTrainer', 'finetune', 'predict_texts', 'fit_text']
+           'checkpoint_contents', 'SeenEmbedding', 'forget_unseen', 'sampled_rows', 'weights_of', 'TextTrainer',
+           'finetune', 'predict_texts', 'fit_text']
 
 # %% ../nbs/56_finetuning.ipynb #18261391
 import math, tempfile
@@ -137,6 +138,23 @@ def checkpoint_contents(checkpoint: str) -> str:
     "What a checkpoint holds, for a cell's key: a folder can change under its name."
     return "scratch" if checkpoint == "scratch" else BUNDLED.get(checkpoint) or fingerprint(checkpoint)
 
+# %% ../nbs/56_finetuning.ipynb #933e629b
+class SeenEmbedding(nn.Module):
+    "A table of embeddings without the rows that no text asks for; token numbers stay as they are."
+    def __init__(self, table: nn.Embedding, seen: np.ndarray):   # token numbers, each once
+        super().__init__()
+        self.register_buffer("place", torch.zeros(table.num_embeddings, dtype=torch.long), persistent=False)
+        self.place[seen] = torch.arange(len(seen))
+        padding = None if table.padding_idx is None else int(self.place[table.padding_idx])
+        self.rows = nn.Embedding.from_pretrained(table.weight[seen].detach(), freeze=False, padding_idx=padding)
+
+    def forward(self, numbers: torch.Tensor) -> torch.Tensor: return self.rows(self.place[numbers])
+
+def forget_unseen(model: PreTrainedModel, sides: list[TextSamples], padding: int) -> None:
+    "Leave out the embeddings of tokens that are in no text of any side."
+    seen = {padding}.union(*(text["input_ids"] for samples in sides for text in samples.tokens))
+    model.set_input_embeddings(SeenEmbedding(model.get_input_embeddings(), np.array(sorted(seen))))
+
 # %% ../nbs/56_finetuning.ipynb #4f56642a
 SAMPLERS = {"over": RandomOverSampler, "under": RandomUnderSampler}
 
@@ -237,9 +255,11 @@ def fit_text(texts: np.ndarray,                                             # (n
     tokenizer, model = load_classifier(checkpoint, options, texts[train].tolist(), targets.shape[1], recipe)
     longest = min(recipe.longest, tokenizer.model_max_length)
     training, seen, asked = (tokenised(texts[side], targets[side], tokenizer, longest) if len(side) else None for side in (rows, validation, test))
+    parameters = model.num_parameters()
+    if not recipe.weight_decay: forget_unseen(model, [side for side in (training, seen, asked) if side], tokenizer.pad_token_id)
     losses, validated = finetune(model, tokenizer, training, seen, recipe, weights_of(weights, training.targets), find_loss(loss, loss_options, training.targets), seed, device)
     table = pd.DataFrame(predict_texts(model, tokenizer, asked), columns=[f"p_{number}" for number in range(targets.shape[1])])
     table.insert(0, "row", test)
     table.attrs.update(losses=losses, validation=validated, epochs=len(losses) // math.ceil(len(rows) / recipe.batch_size), trained_on=len(rows), cut=training.cut,
-                       parameters=model.num_parameters(), contents=contents)
+                       parameters=parameters, contents=contents)
     return table

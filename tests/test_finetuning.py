@@ -130,6 +130,16 @@ def test_the_rate_rises_for_six_percent_and_falls_in_a_line(monkeypatch):
 
 # Seeds, cells, and rows that may not be seen
 
+def test_a_table_without_unseen_words_trains_the_same(monkeypatch, tmp_path):
+    texts, rows = np.array(["hola amigo", "qué miedo", "nunca más", "hola miedo"] * 4), np.arange(16)
+    cell = {**finetuning.FINETUNING, "checkpoint": "minilm", "contents": "x", "recipe": dict(epochs=1, batch_size=4, learning_rate=1e-3), "device": "cpu", "seed": 1}
+    def fit(): return finetuning.fit_text(texts, np.eye(2)[rows % 2], rows[:8], rows[8:12], rows[12:], **cell)
+    small = fit()
+    monkeypatch.setattr(finetuning, "forget_unseen", lambda *_: None)
+    whole = fit()
+    assert np.allclose(small[["p_0", "p_1"]], whole[["p_0", "p_1"]], atol=1e-5) and small.attrs["parameters"] == whole.attrs["parameters"]
+    assert np.allclose(small.attrs["losses"], whole.attrs["losses"], atol=1e-5)
+
 def test_a_seed_decides_everything_and_a_cell_is_kept(tmp_path):
     texts, targets = toy()
     arrays = dict(texts=texts, targets=targets, train=np.arange(24), validation=np.arange(24, 28), test=np.arange(24, 32))
