@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 from transformers import (AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification, DataCollatorWithPadding,
                           EarlyStoppingCallback, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, TrainingArguments, set_seed)
 from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from .checkpoints import fingerprint, pull
 from .class_weights import class_weights
 from .losses import find_loss
@@ -70,6 +71,10 @@ class TextSamples(Dataset):
 
     @property
     def lengths(self) -> list[int]: return [len(text["input_ids"]) for text in self.tokens]
+
+    def sampler(self, batch_size: int) -> LengthGroupedSampler:
+        "Who meets in training: texts of like length."
+        return LengthGroupedSampler(batch_size, lengths=self.lengths)
 
 def tokenised(texts: np.ndarray, targets: np.ndarray, tokenizer: PreTrainedTokenizerFast, longest: int) -> TextSamples:
     "The tokens of texts; a text that spells out `[SEP]` or `[PAD]` has those as plain characters."
