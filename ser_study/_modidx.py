@@ -552,6 +552,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'ser_study.screening._look': ('screening.html#_look', 'ser_study/screening.py'),
                                      'ser_study.screening._refuse_texts': ('screening.html#_refuse_texts', 'ser_study/screening.py'),
                                      'ser_study.screening.screen': ('screening.html#screen', 'ser_study/screening.py')},
+            'ser_study.second_task': { 'ser_study.second_task.two_task_loss': ( 'second_task.html#two_task_loss',
+                                                                                'ser_study/second_task.py')},
             'ser_study.segment_features': { 'ser_study.segment_features.cut': ( 'segment_features.html#cut',
                                                                                 'ser_study/segment_features.py'),
                                             'ser_study.segment_features.summary': ( 'segment_features.html#summary',

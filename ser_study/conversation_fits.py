@@ -7,6 +7,7 @@ __all__ = ['CONVERSATION_RECIPE', 'TOKENIZER', 'CONVERSATION', 'token_numbers', 
            'run_conversations']
 
 # %% ../nbs/70e_conversations.ipynb #8a6549d2
+from functools import partial
 from itertools import product
 import numpy as np, pandas as pd
 from transformers import set_seed
@@ -19,6 +20,7 @@ from .finetuning import train_tokenizer
 from .networks.conversation import EMBEDDERS, ConversationNetwork
 from .samples import Samples, pack, standardised, unpack
 from .settings import Settings, StudyError
+from .second_task import two_task_loss
 from .splits import Split
 from .training import Recipe, fit, predict
 
@@ -31,7 +33,7 @@ def token_numbers(texts: np.ndarray, train: np.ndarray, vocabulary: int, longest
 # %% ../nbs/70e_conversations.ipynb #d9d0dc6e
 CONVERSATION_RECIPE = dict(epochs=100, batch_size=32, weight_decay=0.0, patience=10, plateau=0.4, monitor="weighted F1")
 TOKENIZER = dict(vocabulary=4000, longest=64)
-CONVERSATION = dict(fusion="add", future=0, history="real", weights="none", recipe={}, tokenizer=TOKENIZER, standardise=[])   # what a configuration leaves out
+CONVERSATION = dict(fusion="add", future=0, history="real", weights="none", recipe={}, tokenizer=TOKENIZER, standardise=[], share=0.0)   # what a configuration leaves out
 
 def fit_conversation(targets: np.ndarray,                                           # (n, c) label distributions; of rows in no side they are not read
                      dialogues: np.ndarray, turns: np.ndarray,                      # (n,) numbers, (n,) places, as of `places_in_dialogues`
@@ -41,7 +43,9 @@ def fit_conversation(targets: np.ndarray,                                       
                      conv_length: int, future: int, history: str,                   # of `windows`; one of HISTORIES
                      weights: str, recipe: dict,                                    # a key of WEIGHTS; what differs from CONVERSATION_RECIPE
                      tokenizer: dict, standardise: list[str],                       # of `token_numbers`; modalities whose features are
+                     share: float,                                                  # of the second task; 0: there is none
                      device: str, seed: int,
+                     second: np.ndarray | None = None,                              # (n, k) numbers of the second task, NaN where there are none
                      **features: np.ndarray,                                        # <modality>: (n,) texts for tokens, else packed, with <modality>_lengths
                      ) -> pd.DataFrame:                                             # row, p_0 ... of the test rows; attrs: curve, trained_on, parameters
     "Train on one side of a split, predict the other."
@@ -52,12 +56,14 @@ def fit_conversation(targets: np.ndarray,                                       
         else: heard[name], sizes[name] = unpack(features[name], features[f"{name}_lengths"]), features[name].shape[1]
     heard = standardised(Samples(heard, targets), train, tuple(name for name in standardise if name in heard)).sequences
     real, met = windows(dialogues, turns, conv_length, future), stretches(dialogues, turns)
+    taught = np.hstack([targets, second]) if share else targets
     def side(rows: np.ndarray) -> ConversationSamples:
         allowed = np.flatnonzero(np.isin(dialogues, dialogues[rows]))
-        return ConversationSamples(heard, replaced_history(real, dialogues, history, seed, allowed), targets, met, rows)
+        return ConversationSamples(heard, replaced_history(real, dialogues, history, seed, allowed), taught, met, rows)
     set_seed(seed)
-    network = ConversationNetwork({name: EMBEDDERS[kind](sizes[name], **options[name]) for name, kind in kinds.items()}, targets.shape[1], fusion, future=future)
-    curve = fit(network, side(train), side(validation) if len(validation) else None, Recipe(**CONVERSATION_RECIPE | recipe), class_weights(weights, targets[train]), seed, device)
+    network = ConversationNetwork({name: EMBEDDERS[kind](sizes[name], **options[name]) for name, kind in kinds.items()}, targets.shape[1], fusion, future=future, second=second.shape[1] if share else 0)
+    curve = fit(network, side(train), side(validation) if len(validation) else None, Recipe(**CONVERSATION_RECIPE | recipe), class_weights(weights, targets[train]), seed, device,
+                partial(two_task_loss, share=share) if share else None)
     table = pd.DataFrame(predict(network, side(test), device), columns=[f"p_{number}" for number in range(targets.shape[1])])
     table.insert(0, "row", test)
     table.attrs.update(curve=curve, trained_on=len(train), parameters=sum(p.numel() for p in network.parameters()))
@@ -85,6 +91,7 @@ def run_conversations(features: dict[str, list[np.ndarray] | np.ndarray],   # na
                       seeds: list[int],
                       settings: Settings,
                       description: str = "conversations",
+                      second: np.ndarray | None = None,          # (n, k) numbers for configurations with a `share`
                       ) -> pd.DataFrame:                         # configuration, conv_length, split, seed, row, p_0 ...; attrs["fits"]: the first four, curve, trained_on, parameters, wall_s
     "Predictions of every configuration at every length on every split with every seed, computed where they are not kept. `StudyError` where a split asks about a row without a label, or as of `embedder_arrays`."
     for split in splits:
@@ -96,6 +103,7 @@ def run_conversations(features: dict[str, list[np.ndarray] | np.ndarray],   # na
     for seed, split, (label, (name, length)) in product(seeds, splits, asked.items()):
         configuration = {**CONVERSATION, **configurations[name], "conv_length": length, "device": choose_device(settings.device), "seed": seed}
         arrays = dict(targets=targets, dialogues=numbers, turns=places, train=split.train, validation=split.validation, test=split.test)
+        if configuration["share"]: arrays["second"] = second
         for modality, embedder in configuration["embedders"].items(): arrays |= embedder_arrays(modality, embedder, packed)
         configuration["embedders"] = {modality: {key: value for key, value in embedder.items() if key != "features"} for modality, embedder in configuration["embedders"].items()}
         cells[label, split.name, seed] = Cell(configuration, arrays)

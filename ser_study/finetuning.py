@@ -180,9 +180,9 @@ def weights_of(weights: str | list[float],   # a rule of `class_weights`, or a n
 # %% ../nbs/56_finetuning.ipynb #8e8cce7c
 class TextTrainer(SoftLabelTrainer):
     "Trainer for texts with label distributions; `.losses` holds the loss of each training step."
-    def __init__(self, criterion: Callable, **settings):
+    def __init__(self, **settings):
         super().__init__(**settings)
-        self.criterion, self.losses = criterion, []
+        self.losses = []
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         "The loss of a batch; Trainer calls it."
@@ -221,7 +221,7 @@ def finetune(model: PreTrainedModel,              # is trained in place
     "Fine-tune a classifier. `StudyError` where patience has no validation set to look at."
     if recipe.patience and validation is None: raise StudyError("Early stopping (patience) needs validation rows, and there are none.")
     with tempfile.TemporaryDirectory() as folder:
-        trainer = TextTrainer(criterion, class_weights=weights, group_by_length=recipe.group_by_length, model=model, train_dataset=training, eval_dataset=validation,
+        trainer = TextTrainer(criterion=criterion, class_weights=weights, group_by_length=recipe.group_by_length, model=model, train_dataset=training, eval_dataset=validation,
                               args=_arguments(recipe, len(training), seed, device, folder, validation is not None), data_collator=DataCollatorWithPadding(tokenizer),
                               compute_metrics=_macro_f1, callbacks=[EarlyStoppingCallback(recipe.patience)] if recipe.patience else [])
         trainer.remove_callback(PrinterCallback)

@@ -7,6 +7,7 @@ __all__ = ['MONITORS', 'soft_label_loss', 'Recipe', 'SoftLabelTrainer', 'StopOnT
 
 # %% ../nbs/55a_training.ipynb #ec27bd07
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, torch
@@ -45,16 +46,16 @@ MONITORS = {"loss": "eval_loss", "weighted F1": "eval_weighted_f1"}   # Trainer'
 # %% ../nbs/55a_training.ipynb #ce1b0253
 class SoftLabelTrainer(Trainer):
     "Trainer for label distributions, and for samples that bring their own sampler."
-    def __init__(self, class_weights: np.ndarray, group_by_length: bool, **settings):
+    def __init__(self, class_weights: np.ndarray, group_by_length: bool, criterion: Callable | None = None, **settings):
         super().__init__(**settings)
-        self.group_by_length = group_by_length
+        self.group_by_length, self.criterion = group_by_length, criterion or soft_label_loss
         self.class_weights = torch.tensor(class_weights, dtype=torch.float32, device=self.args.device)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         "The loss of a batch; Trainer calls it."
         targets = inputs.pop("labels")
         logits = model(**inputs)
-        loss = soft_label_loss(logits.float(), targets, self.class_weights)
+        loss = self.criterion(logits.float(), targets, self.class_weights)
         return (loss, dict(logits=logits)) if return_outputs else loss
 
     def _get_train_sampler(self, train_dataset=None):
@@ -63,7 +64,8 @@ class SoftLabelTrainer(Trainer):
 
 def _weighted_f1(evaluated) -> dict:
     "F1 of an evaluation, each class by its rows; Trainer calls it."
-    return dict(weighted_f1=f1_score(evaluated.label_ids.argmax(axis=1), evaluated.predictions.argmax(axis=1), average="weighted", zero_division=0))
+    targets = evaluated.label_ids[:, :evaluated.predictions.shape[1]]   # without a second task's
+    return dict(weighted_f1=f1_score(targets.argmax(axis=1), evaluated.predictions.argmax(axis=1), average="weighted", zero_division=0))
 
 # %% ../nbs/55a_training.ipynb #e1f72573
 class StopOnTrainingLoss(TrainerCallback, ExportableState):
@@ -100,6 +102,7 @@ def fit(network: nn.Module,             # called with a batch's tensors by name,
         class_weights: np.ndarray,      # (c,)
         seed: int,                      # of the order of samples and of dropout
         device: str = "cpu",            # or cuda, in bf16
+        criterion: Callable | None = None,   # of logits, targets and class weights; None: `soft_label_loss`
         folder: Path | None = None,     # keeps a checkpoint an epoch; a fit that finds one goes on from there
         ) -> list[dict]:                # the loss curve: epoch, loss, validation_loss, and validation_weighted_f1 where that is watched
     "Train the network. With a validation set it ends with the weights of the epoch that is best there. `StudyError` where the recipe watches what is not known."
@@ -109,7 +112,7 @@ def fit(network: nn.Module,             # called with a batch's tensors by name,
     with tempfile.TemporaryDirectory() as scratch:
         arguments = _arguments(recipe, seed, device, str(folder or scratch), validation is not None, folder is not None)
         stop = EarlyStoppingCallback(recipe.patience) if validation is not None else StopOnTrainingLoss(recipe.patience)
-        trainer = SoftLabelTrainer(class_weights, recipe.group_by_length, model=network, args=arguments, train_dataset=training, eval_dataset=validation, data_collator=training.collate,
+        trainer = SoftLabelTrainer(class_weights, recipe.group_by_length, criterion, model=network, args=arguments, train_dataset=training, eval_dataset=validation, data_collator=training.collate,
                                  compute_metrics=None if recipe.monitor == "loss" else _weighted_f1, callbacks=[stop], optimizers=(optimizer, None))
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder and Path(folder).is_dir() else None)

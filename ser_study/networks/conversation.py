@@ -91,7 +91,8 @@ class Fusion(nn.Module):
 # %% ../../nbs/54g_networks_conversation.ipynb #50f08798
 class ConversationNetwork(nn.Module):
     "Logits (batch, classes) of the windows' current turns, from text, audio or both, whichever has an embedder. `StudyError` where two embedders differ in width."
-    def __init__(self, embedders: dict[str, nn.Module], classes: int, fusion: str = "add", heads: int = 4, hidden: int = 256, future: int = 0):
+    def __init__(self, embedders: dict[str, nn.Module], classes: int, fusion: str = "add", heads: int = 4, hidden: int = 256, future: int = 0,
+                 second: int = 0):   # numbers of a second task, after the logits while it trains
         super().__init__()
         widths = {embedder.width for embedder in embedders.values()}
         if len(widths) > 1: raise StudyError(f"Embeddings of {' and '.join(map(str, sorted(widths)))} dimensions cannot be fused: give both the same width.")
@@ -101,6 +102,7 @@ class ConversationNetwork(nn.Module):
         size = self.fusion.size if self.fusion else width
         self.lstm = nn.LSTM(size, size, batch_first=True)
         self.classify = nn.Sequential(nn.Linear(size, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+        self.second = nn.Linear(hidden, second) if second else None
 
     def forward(self, windows: torch.Tensor, **utterances: torch.Tensor) -> torch.Tensor:
         "`windows` (batch, turns) are places in `text` and `audio`, -1 is padding; `text_lengths` and `audio_lengths` are the utterances'."
@@ -109,4 +111,6 @@ class ConversationNetwork(nn.Module):
         turns = {name: embed(embedder, utterances[name], utterances[f"{name}_lengths"])[places] for name, embedder in self.embedders.items()}
         lengths, past = real.sum(dim=1), real[:, :windows.shape[1] - self.future].sum(dim=1)
         fused = self.fusion(turns["text"], turns["audio"], lengths) if self.fusion else next(iter(turns.values()))
-        return self.classify(last_frame(fused, past) + last_frame(self.lstm(fused)[0], lengths))
+        hidden = self.classify[:2](last_frame(fused, past) + last_frame(self.lstm(fused)[0], lengths))
+        logits = self.classify[2](hidden)
+        return torch.cat([logits, self.second(hidden)], dim=1) if self.second and self.training else logits
