@@ -131,6 +131,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                             'ser_study/conversation_samples.py'),
                                                 'ser_study.conversation_samples.StretchSampler.__len__': ( 'conversation_samples.html#stretchsampler.__len__',
                                                                                                            'ser_study/conversation_samples.py'),
+                                                'ser_study.conversation_samples.fragment': ( 'conversation_samples.html#fragment',
+                                                                                             'ser_study/conversation_samples.py'),
                                                 'ser_study.conversation_samples.min_max_scaled': ( 'conversation_samples.html#min_max_scaled',
                                                                                                    'ser_study/conversation_samples.py'),
                                                 'ser_study.conversation_samples.stretches': ( 'conversation_samples.html#stretches',
