@@ -41,6 +41,8 @@ def test_predictions_are_probabilities_of_known_utterances(made):
     predictions, record = pd.read_parquet(made / "predictions.parquet"), json.loads((made / "run.json").read_text(encoding="utf-8"))
     shares = predictions.select_dtypes(["float16", "float32", "float64"]).to_numpy(dtype=float)
     assert len(predictions) and (shares >= 0).all() and (abs(shares.sum(axis=1) - 1) < .01).all()
+    assert {"utterance", "unit", "protocol", "configuration", "split", "seed", "true"} <= set(predictions) and predictions.notna().all(axis=None)
+    assert set(predictions.true.astype(str)) <= set(predictions.columns), "a class has a column of probabilities"
     corpus, = record["corpora"]
     assert predictions.utterance.astype(str).str.startswith(corpus).all() and record["assumptions"] and record["stages"]
 
