@@ -861,6 +861,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'ser_study.verdicts.judge': ('verdicts.html#judge', 'ser_study/verdicts.py'),
                                     'ser_study.verdicts.judge_run': ('verdicts.html#judge_run', 'ser_study/verdicts.py'),
                                     'ser_study.verdicts.metric_of': ('verdicts.html#metric_of', 'ser_study/verdicts.py'),
+                                    'ser_study.verdicts.system_label': ('verdicts.html#system_label', 'ser_study/verdicts.py'),
                                     'ser_study.verdicts.tested_clusters': ('verdicts.html#tested_clusters', 'ser_study/verdicts.py'),
                                     'ser_study.verdicts.tested_rows': ('verdicts.html#tested_rows', 'ser_study/verdicts.py'),
                                     'ser_study.verdicts.tested_systems': ('verdicts.html#tested_systems', 'ser_study/verdicts.py'),
