@@ -115,13 +115,14 @@ def verdict_of(expects: str, margin: float, low: float, high: float, p_holm: flo
     agrees, opposes = (-margin < low and high < margin, low > margin or high < -margin) if expects == "equal" else (low > 0, high < 0)
     return "inconclusive" if p_holm >= LEVEL or not (agrees or opposes) else "holds" if agrees else "reversed"
 
-# %% ../nbs/63a_verdicts.ipynb #3d6f94c2
+# %% ../nbs/63a_verdicts.ipynb #b8ef0b20
 JUDGED = ["claim", "paper", "run", "corpus", "comparable", "protocol", "systems", "metric", "expects", "margin", "published", "difference", "low", "high", "p", "p_holm", "effect", "n", "units", "seeds", "verdict"]
 
 def judge_run(claims: list[Claim], folder: Path, resamples: int = 2000) -> list[dict]:
     "The tests that a run's results.csv and predictions.parquet make possible. `StudyError` where the predictions do not say what they are of."
-    results, predictions, tests = pd.read_csv(folder / "results.csv"), pd.read_parquet(folder / "predictions.parquet"), []
+    results, tests = pd.read_csv(folder / "results.csv"), []
     if (results.comparable == "demo").any(): return []
+    predictions = pd.read_parquet(folder / "predictions.parquet")
     if missing := {"utterance", "unit", "true", "protocol", "seed"} - set(predictions): raise StudyError(f"{folder.parent.name}/{folder.name}/predictions.parquet has no {', '.join(sorted(missing))}: it is of an older version, run it again.")
     for claim in (c for c in claims if c.paper == folder.parent.name):
         for protocol in [claim.protocol] if claim.protocol else ["paper", "corrected"]:
