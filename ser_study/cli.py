@@ -43,9 +43,10 @@ def split_parameters(texts: list[str], option: str = "-p") -> dict[str, str]:
         out[name] = value
     return out
 
-# %% ../nbs/74_cli.ipynb #3068c8fc
+# %% ../nbs/74_cli.ipynb #1ea20fec
 def _parameters(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    return completions.parameters(context.params.get("paper") or "", incomplete)
+    paper = context.params.get("paper") or next(iter(context.args), "")   # behind a -p that lacks its value nothing is parsed
+    return completions.parameters(paper, incomplete)
 
 Paper = Annotated[str, typer.Argument(help="the paper's number, or the beginning of its notebook's name", autocompletion=completions.papers)]
 Parameters = Annotated[list[str], typer.Option("-p", metavar="NAME=VALUE", help="a parameter of the notebook; may be repeated", autocompletion=_parameters)]
@@ -116,10 +117,10 @@ def site() -> None:
     from ser_study.site import build_site
     typer.echo(f"Open {_shown(build_site(settings.reports, settings=settings), settings)} in a browser")
 
-# %% ../nbs/74_cli.ipynb #68c7d91d
+# %% ../nbs/74_cli.ipynb #df3167f8
 @app.command()
 def compare(first: RunName, second: RunName,
-            rows: Annotated[int, typer.Option(min=0, help="so many rows of the tables are printed")] = 20,
+            rows: Annotated[int, typer.Option(min=0, help="so many rows of the tables, and so many tests, are printed")] = 20,
             csv: Annotated[Path | None, typer.Option(help="a file for all rows that differ, with the values of both")] = None,
             ) -> None:
     """Two runs side by side: parameters, provenance, tables, and paired tests of their predictions.

@@ -138,35 +138,35 @@ def told_rows(rows: pd.DataFrame, compared: int, shown: int) -> list[str]:
         lines.append(values + (f"   {row['difference']:+.4g}" + (f", {row['widths']:.2g} interval widths" if row["widths"] >= 0 else "") if row["found"] == "both" else f"   {row['found']}"))
     return lines
 
-# %% ../nbs/73b_compare.ipynb #517e3f5e
-def told_tests(tests: pd.DataFrame) -> list[str]:
+# %% ../nbs/73b_compare.ipynb #e347323b
+def told_tests(tests: pd.DataFrame, shown: int) -> list[str]:
     "`paired_tests` as lines, what is least likely chance first; equal configurations are named together."
     by = [name for name in ("protocol", "configuration", "conv_length") if name in tests]
-    equal, lines = tests[tests["equal"]].drop_duplicates(by), []
-    for row in tests[~tests["equal"]].sort_values(["holm", "p"], kind="stable").to_dict("records"):
+    equal, unequal = tests[tests["equal"]].drop_duplicates(by), tests[~tests["equal"]].sort_values(["holm", "p"], kind="stable")
+    lines = [f"  {len(unequal)} tests, corrected together by Holm" + (f"; the first {shown} (--rows gives more):" if len(unequal) > shown else ":")] if len(unequal) else []
+    for row in unequal.head(shown).to_dict("records"):
         lines.append("  " + " | ".join(f"length {row[name]}" if name == "conv_length" else str(row[name]) for name in by) + f": {row['metric']}, {row['rows']} rows, {row['units']} units, {row['moved']:.1%} given another class")
         lines.append(f"      {row['a']:.3f} -> {row['b']:.3f}   {row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}), p {row['p']:.3g}, after Holm {row['holm']:.3g}")
-    if len(lines): lines = [f"  {len(lines) // 2} tests, corrected together:"] + lines
     if len(equal): lines.append(f"  Equal to the last bit, so not tested: {len(equal)} of {len(tests[by].drop_duplicates())} configurations" + (": " + "; ".join(" | ".join(map(str, key)) for key in equal[by].to_numpy()) if lines else ""))
     return lines
 
-def told_predictions(a: Run, b: Run) -> list[str]:
+def told_predictions(a: Run, b: Run, shown: int) -> list[str]:
     "What can be said of the predictions of two runs, or why nothing can."
     if a.paper != b.paper: return ["  The runs are of different papers: their predictions are not paired."]
     try:
         first, second = (pd.read_parquet(run.folder / "predictions.parquet") for run in (a, b))
         if "KMeans" not in first:
             both, classes = aligned(first, second, (f"A, {a.name},", f"B, {b.name},"))
-            return [f"  {len(both)} predictions have a partner, of {len(first)} in A and {len(second)} in B", *told_tests(paired_tests(both, classes))]
+            return [f"  {len(both)} predictions have a partner, of {len(first)} in A and {len(second)} in B", *told_tests(paired_tests(both, classes), shown)]
     except (OSError, StudyError) as error: return [f"  {error}"]
     agreement = same_clusters(first, second)
     if agreement.empty: return ["  No clustering of one run has a partner in the other (the same utterances, protocol, features and seed)."]
     return ["  Adjusted Rand index of the two runs' clusters, 1 where they are the same (mean over the seeds in common):",
             *(f"  {row.protocol} | {row.features}: KMeans {row.KMeans:.3f}, HDBSCAN {row.HDBSCAN:.3f}, {row.utterances:.0f} utterances, {row.seeds} seeds" for row in agreement.itertuples())]
 
-# %% ../nbs/73b_compare.ipynb #6ab1d86d
+# %% ../nbs/73b_compare.ipynb #3d0054a2
 def comparison(a: Run, b: Run, shown: int = 20) -> str:
-    "Two runs side by side, as `ser-study compare` prints them, with at most `shown` rows of their tables."
+    "Two runs side by side, as `ser-study compare` prints them, with at most `shown` rows of their tables and as many tests."
     rows = differing_rows(a.results, b.results)
     tested = [set(run.results.loc[run.results["reproduced"].ne(""), KEYS[:4]].itertuples(index=False, name=None)) for run in (a, b)]
     provenance = differing(*(provenance_of(run.provenance) for run in (a, b)))
@@ -174,4 +174,4 @@ def comparison(a: Run, b: Run, shown: int = 20) -> str:
     lines += ["", "Parameters (A -> B)", *_told(differing(a.provenance["parameters"], b.provenance["parameters"]))]
     lines += ["", "Provenance (A -> B)", *_told(provenance)]
     lines += ["", "Tables (A -> B, 95 % intervals)" + ("; matched without the corpus, which differs" if "corpus" not in rows else ""), *told_rows(rows, len(tested[0] | tested[1]), shown)]
-    return "\n".join([*lines, "", "Predictions (A -> B, paired)", *told_predictions(a, b)])
+    return "\n".join([*lines, "", "Predictions (A -> B, paired)", *told_predictions(a, b, shown)])

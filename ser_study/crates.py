@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PROFILE', 'VERSION', 'ABOUT', 'FORMATS', 'described_files', 'make_crate', 'write_crate']
 
-# %% ../nbs/73d_crates.ipynb #a0ee8c2c
-import mimetypes, os, shutil
+# %% ../nbs/73d_crates.ipynb #8c8a620c
+import html, mimetypes, os, re, shutil
 from importlib.metadata import metadata
 from pathlib import Path
 from rocrate.model.contextentity import ContextEntity
@@ -15,17 +15,22 @@ from .corpora import CORPORA
 from .settings import StudyError
 from .site_reports import PAPERS, Run, read_run
 
-# %% ../nbs/73d_crates.ipynb #5a1a0bb6
+# %% ../nbs/73d_crates.ipynb #dc8c4216
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 VERSION = "1.1"   # of RO-Crate, the one that the profile builds on
 ABOUT = {"report.ipynb": "The executed notebook: text, tables and figures", "results.csv": "Every number of the run with its 95 % interval, beside the paper's",
          "predictions.parquet": "What was predicted of every utterance, by protocol, configuration, split and seed", "run.json": "How it was made: parameters, packages, corpora, cost, assumptions"}
 FORMATS = {".ipynb": "application/x-ipynb+json", ".parquet": "application/vnd.apache.parquet"}
 
+def _about(path: Path) -> str:
+    "What a file is; a figure says it in its title, as it does to a screen reader."
+    title = re.search("<title>(.*?)</title>", path.read_text(encoding="utf-8"), re.S) if path.suffix == ".svg" else None
+    return html.unescape(title[1]) if title else ABOUT.get(path.name, path.name)
+
 def described_files(folder: Path) -> dict[str, dict]:
     "Each file of a run's folder, by its place in it, with name, description, format and size in bytes; hidden ones are half-written and left out."
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts))
-    return {path.relative_to(folder).as_posix(): dict(name=path.name, description=ABOUT.get(path.name, f"{path.parent.name}: {path.stem}"), contentSize=str(path.stat().st_size),
+    return {path.relative_to(folder).as_posix(): dict(name=path.name, description=_about(path), contentSize=str(path.stat().st_size),
                                                       encodingFormat=FORMATS.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream") for path in files}
 
 # %% ../nbs/73d_crates.ipynb #073a68ca

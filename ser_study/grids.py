@@ -6,8 +6,8 @@
 __all__ = ['LONGEST', 'SHOWN', 'ROW', 'CELLS', 'grid_values', 'sweep_name', 'read_sweep', 'most_moved', 'sweep_figure',
            'sweep_notebook', 'write_sweep', 'time_left', 'run_grid']
 
-# %% ../nbs/73c_grids.ipynb #a54b0b6d
-import time
+# %% ../nbs/73c_grids.ipynb #4f6562ab
+import textwrap, time
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -60,7 +60,7 @@ def most_moved(table: pd.DataFrame, parameter: str) -> pd.DataFrame:   # item, r
     width = (told["high"] - told["low"]).groupby([told[name] for name in ROW], sort=False).mean()
     return ((means.max() - means.min()) / width).rename("moved").sort_values(ascending=False, kind="stable").head(SHOWN).reset_index()
 
-# %% ../nbs/73c_grids.ipynb #25a69847
+# %% ../nbs/73c_grids.ipynb #3e239204
 def sweep_figure(table: pd.DataFrame, parameter: str, swept: list[str]):
     "A panel for each of the rows that move most: value and interval over the values of one parameter, a line for each combination of the others; dashed: published."
     chosen, others = most_moved(table, parameter), [name for name in swept if name != parameter]
@@ -76,7 +76,8 @@ def sweep_figure(table: pd.DataFrame, parameter: str, swept: list[str]):
             label = ", ".join(f"{name} = {value or 'the default'}" for name, value in zip(others, names))
             axis.errorbar(places, line["reproduced"], yerr=abs(line[["low", "high"]].to_numpy().T - line["reproduced"].to_numpy()), fmt="o-", ms=4, lw=1, label=label)
         axis.axhline(part["published"].iloc[0], color="black", ls="--", lw=1)
-        axis.set(title=f"{key[0]}, {key[3]}: {key[2]}\n{key[1]}", xlabel=parameter, xticks=range(len(values)), xticklabels=[value or "the default" for value in values], xlim=(-.5, len(values) - .5))
+        axis.set_title(textwrap.fill(f"{key[0]}, {key[3]}: {key[2]}", 46) + "\n" + textwrap.fill(key[1], 46), fontsize=9)
+        axis.set(xlabel=parameter, xticks=range(len(values)), xticklabels=[value or "the default" for value in values], xlim=(-.5, len(values) - .5))
     if others and len(chosen): axes.flat[columns - 1].legend(loc="center left", bbox_to_anchor=(1, .5), frameon=False)
     return figure
 
