@@ -121,7 +121,7 @@ def write_sweep(folder: Path, paper: str, made: dict[tuple, Path], values: dict[
     clean_report(executed)
     write_whole(folder / "report.ipynb", nbformat.writes(executed) + "\n")
 
-# %% ../nbs/73c_grids.ipynb #a0b0da51
+# %% ../nbs/73c_grids.ipynb #64fb1e2d
 def time_left(done: int, total: int, seconds: float) -> str:
     "'03:20 so far, about 06:40 left', once something is done."
     return f"{tqdm.format_interval(seconds)} so far" + (f", about {tqdm.format_interval(seconds / done * (total - done))} left" if done else "")
@@ -140,7 +140,7 @@ def run_grid(paper: str, grid: dict[str, str], fixed: dict[str, str], settings: 
         say(f"{number + 1} of {len(combinations)}: {label}; {time_left(number, len(combinations), time.monotonic() - start)}")
         try: made[combination] = run_paper(paper, fixed | dict(zip(values, combination)), settings)
         except (StudyError, papermill.PapermillExecutionError) as error:
-            failed[label] = str(error) if isinstance(error, StudyError) else f"{error.ename}: {error.evalue}"
+            failed[label] = str(error) if isinstance(error, StudyError) else f"{error.ename}: {error.evalue}".splitlines()[0]
             say(f"{label} failed: {failed[label]}")
     if not made: return None, failed
     folder = settings.reports / "sweeps" / notebook.stem / sweep_name(values, fixed, defaults)
