@@ -117,7 +117,7 @@ def site() -> None:
     from ser_study.site import build_site
     typer.echo(f"Open {_shown(build_site(settings.reports, settings=settings), settings)} in a browser")
 
-# %% ../nbs/74_cli.ipynb #df3167f8
+# %% ../nbs/74_cli.ipynb #7fd5731f
 @app.command()
 def compare(first: RunName, second: RunName,
             rows: Annotated[int, typer.Option(min=0, help="so many rows of the tables, and so many tests, are printed")] = 20,
@@ -143,6 +143,7 @@ def _write(path: Path, text: str) -> None:
     except OSError as error: raise StudyError(f"{path} could not be written: {error.strerror}.") from None
     typer.echo(f"\nAll rows that differ: {path}")
 
+# %% ../nbs/74_cli.ipynb #f9abbb92
 @app.command()
 def crate(run: RunName,
           out: Annotated[Path | None, typer.Option(help="a .zip file, or a folder that is not there yet; else PAPER-RUN.crate.zip in this folder")] = None,

@@ -38,7 +38,7 @@ def clone(tmp_path_factory) -> Path:
 
 def call(clone: Path, *arguments: str) -> subprocess.CompletedProcess:
     own = {name: value for name, value in os.environ.items() if not name.startswith("SER_STUDY_")}
-    return subprocess.run([Path(sys.executable).with_name("ser-study"), "run", "01", *arguments], cwd=clone, env=own | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
+    return subprocess.run([Path(sys.executable).with_name("ser-study"), "run", "01", *arguments], cwd=clone, env=own | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
