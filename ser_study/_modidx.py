@@ -924,6 +924,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'ser_study.utterances.utterance_name': ('utterances.html#utterance_name', 'ser_study/utterances.py'),
                                       'ser_study.utterances.validate': ('utterances.html#validate', 'ser_study/utterances.py')},
             'ser_study.verdicts': { 'ser_study.verdicts.chosen': ('verdicts.html#chosen', 'ser_study/verdicts.py'),
+                                    'ser_study.verdicts.collapsed_fits': ('verdicts.html#collapsed_fits', 'ser_study/verdicts.py'),
                                     'ser_study.verdicts.edge_p': ('verdicts.html#edge_p', 'ser_study/verdicts.py'),
                                     'ser_study.verdicts.headline': ('verdicts.html#headline', 'ser_study/verdicts.py'),
                                     'ser_study.verdicts.judge': ('verdicts.html#judge', 'ser_study/verdicts.py'),

@@ -26,6 +26,14 @@ def study(tmp_path) -> Path:
     return folder
 
 
+def test_a_system_that_learned_nothing_decides_nothing(study):
+    table = pd.read_parquet(study / "predictions.parquet")
+    constant = table.configuration == "old"
+    table.assign(joy=table.joy.where(~constant, 0.), fear=table.fear.where(~constant, 1.)).to_parquet(study / "predictions.parquet")
+    found, = judge_run([CLAIM], study)
+    assert found["collapsed"] == 1 and found["low"] > 0 and found["p"] < .05, "the interval alone would say that the claim holds"
+
+
 def test_the_difference_is_the_one_counted_by_hand(study):
     found, = judge_run([CLAIM], study)
     assert found["difference"] == .25 and found["p"] == 2 / 2 ** 10, "each of ten speakers agrees: of 1024 swaps two are as large"
@@ -93,6 +101,7 @@ def test_its_verdicts_follow_from_its_numbers(board):
             low, high = sorted((sign * t.low, sign * t.high))
             agrees = abs(t.difference) < t.margin and max(-low, high) < t.margin if t.expects == "equal" else low > 0
             opposes = low > t.margin or high < -t.margin if t.expects == "equal" else high < 0
+            if t.collapsed > 0: assert t.verdict == "inconclusive"; continue
             assert t.verdict == ("holds" if p < .05 and agrees else "reversed" if p < .05 and opposes else "inconclusive"), t.claim
 
 
@@ -107,7 +116,8 @@ def test_differences_are_those_of_the_reports(board):
         item, row, column, scale = own[t.claim]
         table = pd.read_csv(REPORTS / t.paper / t.run / "results.csv")
         found = table[(table["item"] == item) & (table["row"] == row) & (table.column == column) & (table.protocol == t.protocol)]
-        for value in found.reproduced: assert np.isclose(value, scale * t.difference, atol=1e-4 * abs(scale)), (t.claim, t.run); checked += 1
+        ties = 5e-4 if t.paper.startswith("02") else 1e-9   # paper 02 keeps its probabilities in half precision, where a few become equal
+        for value in found.reproduced: assert np.isclose(value, scale * t.difference, rtol=0, atol=ties * abs(scale)), (t.claim, t.run); checked += 1
     assert checked >= 8
 
 
