@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['without_directives', 'unstyled', 'settled', 'settle_outputs', 'figure_title', 'describe_figures', 'numbered',
-           'add_below', 'fold_code', 'page_notebook']
+           'add_below', 'close_headings', 'fold_code', 'page_notebook']
 
 # %% ../nbs/72b_site_notebooks.ipynb #d75113bc
 import copy, html, re
@@ -76,6 +76,22 @@ def add_below(page: nbformat.NotebookNode, below: Callable[[str, str], str]) -> 
         if images: cells.append(new_markdown_cell(below(next(filter(None, (figure_title(image) for kind, image in images if kind == "image/svg+xml")), ""), heading), id=f"site-figure-{len(cells)}"))
     page.cells = cells
 
+# %% ../nbs/72b_site_notebooks.ipynb #f205e59a
+def close_headings(page: nbformat.NotebookNode) -> None:
+    "Gives each heading the level below the one that it stands under."
+    above, fenced = [], False
+    for cell in page.cells:
+        if cell.cell_type != "markdown": continue
+        lines = cell.source.split("\n")
+        for number, line in enumerate(lines):
+            fenced ^= line.startswith("```")
+            found = re.match(r"(#+)(?= )", line)
+            if fenced or not found: continue
+            while above and above[-1] >= len(found.group()): above.pop()
+            above.append(len(found.group()))
+            lines[number] = "#" * len(above) + line[found.end():]
+        cell.source = "\n".join(lines)
+
 # %% ../nbs/72b_site_notebooks.ipynb #0a170aac
 def fold_code(notebook: nbformat.NotebookNode) -> None:
     "Hides the source of every code cell behind a click, except the parameters; what it put out stays."
@@ -100,6 +116,7 @@ def page_notebook(notebook: nbformat.NotebookNode,   # executed or not; it is no
     if below: add_below(page, below)
     if intro: page.cells.insert(1, new_markdown_cell(intro, id="site-intro"))
     if closing: page.cells.append(new_markdown_cell(closing, id="site-closing"))
+    close_headings(page)
     describe_figures(page)
     if fold: fold_code(page)
     page.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}, "language_info": {"name": "python", "pygments_lexer": "ipython3"}}
