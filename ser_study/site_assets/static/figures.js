@@ -7,10 +7,12 @@ tip.hidden = true
 document.body.append(tip)
 
 function tipOf(target) {
-  const part = target instanceof Element ? target.closest('svg :is(g, rect, path, circle), [data-tip]') : null
-  const title = part?.querySelector(':scope > title')
-  if (title) { part.dataset.tip = title.textContent; title.remove() }   // or the browser shows it a second time
-  return part?.closest('[data-tip]')?.dataset.tip ?? ''
+  for (let part = target; part instanceof SVGElement && part.tagName !== 'svg'; part = part.parentElement) {
+    const title = part.querySelector(':scope > title')
+    if (title) { part.dataset.tip = title.textContent; title.remove() }   // or the browser shows it a second time
+    if (part.dataset.tip) return part.dataset.tip
+  }
+  return target instanceof Element ? target.closest('[data-tip]')?.dataset.tip ?? '' : ''
 }
 
 function showTip(event) {
