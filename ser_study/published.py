@@ -7,6 +7,7 @@ __all__ = ['COLUMNS', 'COMPARABLE', 'RESULTS', 'load_published', 'kind_of_result
 
 # %% ../nbs/61_published.ipynb #75121aca
 from importlib.resources import files
+from pathlib import Path
 import numpy as np, pandas as pd
 from .settings import StudyError
 
@@ -28,13 +29,13 @@ COMPARABLE = {"reproduction": "the paper's corpora and checkpoints",
               "replication": "real recordings, but other corpora, a part of them, or another checkpoint",
               "demo": "synthesised speech: shows that everything runs, says nothing of the paper"}
 
-def kind_of_result(corpora: set[str],          # keys that were used
+def kind_of_result(corpora: set[str],          # keys, or paths of tables, that were used
                    complete: bool,             # every clip of them
                    checkpoints: bool,          # the paper's own
                    paper_corpora: set[str],    # keys the paper used
                    ) -> str:                   # a key of COMPARABLE
     "How a run's numbers may stand beside the paper's."
-    if any(key.startswith("demo_") for key in corpora): return "demo"
+    if any(Path(key).name.startswith("demo_") for key in corpora): return "demo"
     return "reproduction" if complete and checkpoints and corpora == paper_corpora else "replication"
 
 def verdict(published: float, low: float, high: float, comparable: str, ran: bool = True) -> str:

@@ -46,8 +46,8 @@ def public_corpora(corpora: str) -> str:
     return ",".join(Path(name.strip()).name for name in corpora.split(","))
 
 def run_name(parameters: dict, defaults: dict) -> str:
-    "`ravdess+crema_d`, or `ravdess+crema_d,seed=7` where the seed is not the default."
-    corpora = "+".join(Path(name).stem for name in public_corpora(parameters["corpora"]).split(","))
+    "`ravdess+crema_d`, or `ravdess+crema_d,seed=7` where the seed is not the default; `all` of a notebook that asks for no corpora."
+    corpora = "+".join(Path(name).stem for name in public_corpora(parameters["corpora"]).split(",")) if "corpora" in parameters else "all"
     changed = [f"{name}={value}" for name, value in sorted(parameters.items()) if name != "corpora" and value != defaults.get(name)]
     return re.sub(r"[^\w.+=,-]+", "-", ",".join([corpora, *changed]))
 
@@ -152,11 +152,12 @@ class Run:
         "Note a value that the paper does not give."
         self.assumptions.append(dict(what=what, value=value, why=why))
 
-    def write(self, results: pd.DataFrame, predictions: pd.DataFrame, **facts) -> None:
-        "results.csv, predictions.parquet and run.json; `facts` are the study's own: corpora, checkpoints, seeds, defects ..."
+    def write(self, results: pd.DataFrame, predictions: pd.DataFrame | None, **facts) -> None:
+        "results.csv, predictions.parquet where something was predicted, and run.json; `facts` are the study's own: corpora, checkpoints, seeds, defects ..."
         write_whole(self.folder / "results.csv", results.to_csv(index=False, lineterminator="\n"))
-        write_whole(self.folder / "predictions.parquet", predictions.to_parquet(None, index=False, compression="zstd"))
-        record = dict(paper=self.paper, run=self.name, parameters={**self.parameters, "corpora": public_corpora(self.parameters["corpora"])}, settings=dict(profile=self.settings.profile, workers=self.settings.workers, device=self.settings.device),
+        if predictions is not None: write_whole(self.folder / "predictions.parquet", predictions.to_parquet(None, index=False, compression="zstd"))
+        told = {name: public_corpora(value) if name == "corpora" else value for name, value in self.parameters.items()}
+        record = dict(paper=self.paper, run=self.name, parameters=told, settings=dict(profile=self.settings.profile, workers=self.settings.workers, device=self.settings.device),
                       **code_state(self.settings.root), started=self.started, packages=package_versions(), hardware=hardware(), stages=self.stages,
                       assumptions=self.assumptions, **facts)
         write_whole(self.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False, default=str) + "\n")
@@ -181,7 +182,7 @@ def run_paper(paper: str,                # its number, or the beginning of its n
     notebook = find_notebook(paper, settings)
     defaults = default_parameters(notebook)
     parameters = typed_parameters(texts, defaults, notebook.name)
-    load_corpora({**defaults, **parameters}["corpora"], settings)
+    if "corpora" in defaults: load_corpora({**defaults, **parameters}["corpora"], settings)
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch, "report.ipynb")
         try: papermill.execute_notebook(str(notebook), str(draft), parameters, cwd=str(settings.root), kernel_name="python3", progress_bar=True,

@@ -6,11 +6,12 @@
 __all__ = ['VERDICTS', 'LEVEL', 'JUDGED', 'chosen', 'utterance_counts', 'metric_of', 'system_label', 'tested_systems',
            'tested_clusters', 'tested_rows', 'edge_p', 'verdict_of', 'judge_run', 'judge', 'headline']
 
-# %% ../nbs/63a_verdicts.ipynb #7da1e08e
+# %% ../nbs/63a_verdicts.ipynb #d4a13624
 from pathlib import Path
 import numpy as np, pandas as pd
 from scipy.stats import norm
 from sklearn.metrics import adjusted_mutual_info_score
+from tqdm.auto import tqdm
 from .claims import Claim, load_claims, published_difference
 from .classification import CLASS_METRICS, METRICS
 from .metrics import jackknife_interval, resampling_units
@@ -114,17 +115,18 @@ def verdict_of(expects: str, margin: float, low: float, high: float, p_holm: flo
     agrees, opposes = (-margin < low and high < margin, low > margin or high < -margin) if expects == "equal" else (low > 0, high < 0)
     return "inconclusive" if p_holm >= LEVEL or not (agrees or opposes) else "holds" if agrees else "reversed"
 
-# %% ../nbs/63a_verdicts.ipynb #7a3e1c99
+# %% ../nbs/63a_verdicts.ipynb #b8ef0b20
 JUDGED = ["claim", "paper", "run", "corpus", "comparable", "protocol", "systems", "metric", "expects", "margin", "published", "difference", "low", "high", "p", "p_holm", "effect", "n", "units", "seeds", "verdict"]
 
-def judge_run(claims: list[Claim], folder: Path) -> list[dict]:
+def judge_run(claims: list[Claim], folder: Path, resamples: int = 2000) -> list[dict]:
     "The tests that a run's results.csv and predictions.parquet make possible. `StudyError` where the predictions do not say what they are of."
-    results, predictions, tests = pd.read_csv(folder / "results.csv"), pd.read_parquet(folder / "predictions.parquet"), []
+    results, tests = pd.read_csv(folder / "results.csv"), []
     if (results.comparable == "demo").any(): return []
+    predictions = pd.read_parquet(folder / "predictions.parquet")
     if missing := {"utterance", "unit", "true", "protocol", "seed"} - set(predictions): raise StudyError(f"{folder.parent.name}/{folder.name}/predictions.parquet has no {', '.join(sorted(missing))}: it is of an older version, run it again.")
     for claim in (c for c in claims if c.paper == folder.parent.name):
         for protocol in [claim.protocol] if claim.protocol else ["paper", "corrected"]:
-            found = tested_systems(claim, predictions, protocol) if claim.systems else tested_clusters(claim, predictions, protocol) if claim.clusters else tested_rows(claim, results, protocol)
+            found = tested_systems(claim, predictions, protocol, resamples) if claim.systems else tested_clusters(claim, predictions, protocol) if claim.clusters else tested_rows(claim, results, protocol)
             if found is None: continue
             error = (found["high"] - found["low"]) / (2 * norm.ppf(.975))
             effect = found["difference"] / error / np.sqrt(found["units"]) if error > 0 and "units" in found else np.nan
@@ -132,10 +134,11 @@ def judge_run(claims: list[Claim], folder: Path) -> list[dict]:
                               margin=claim.margin, published=published_difference(claim), **{**found, "p": edge_p(claim, found)}, effect=effect))
     return tests
 
-def judge(reports: Path) -> pd.DataFrame:   # JUDGED: a row a claim, run and protocol, and one for each untested claim
+def judge(reports: Path, resamples: int = 2000) -> pd.DataFrame:   # JUDGED: a row a claim, run and protocol, and one for each untested claim
     "Every claim against every run of its paper under reports/."
     claims = load_claims()
-    tests = pd.DataFrame([test for claim_folder in sorted({c.paper for c in claims}) for run in sorted((Path(reports) / claim_folder).glob("*/results.csv")) for test in judge_run(claims, run.parent)], columns=JUDGED)
+    runs = [path.parent for paper in sorted({c.paper for c in claims}) for path in sorted((Path(reports) / paper).glob("*/results.csv"))]
+    tests = pd.DataFrame([test for run in tqdm(runs, desc="runs") for test in judge_run(claims, run, resamples)], columns=JUDGED)
     tests["p_holm"] = tests.groupby(["paper", "protocol"]).p.transform(lambda p: holm(p.tolist()))
     tests["verdict"] = [verdict_of(*test) for test in zip(tests.expects, tests.margin, tests.low, tests.high, tests.p_holm)]
     untested = [dict(claim=c.id, paper=c.paper, metric=c.metric, expects=c.expects, margin=c.margin, published=published_difference(c), verdict="untested") for c in claims if c.id not in set(tests.claim)]

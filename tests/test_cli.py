@@ -1,7 +1,8 @@
 """The console command as a user has it: mistakes cost one sentence and leave nothing behind; corpora, models and cache answer."""
-import os, re, shutil, subprocess, sys
+import json, os, re, shutil, subprocess, sys
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, soundfile
+from ser_study.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = shutil.which("ser-study", path=str(Path(sys.executable).parent))
@@ -51,7 +52,12 @@ MISTAKES = {
     "wrong setting": (["run", "01"], {"SER_STUDY_WORKERS": "two"}, ["workers = two", "whole number"]),
     "wrong profile": (["corpora"], {"SER_STUDY_PROFILE": "papper"}, ["papper", "Did you mean 'paper'?"]),
     "unknown checkpoint": (["models", "pull", "nonsense"], {}, ["'nonsense'", "roberta"]),
-    "unknown corpus to fetch": (["corpora", "fetch", "ravdes"], {}, ["'ravdes'", "Did you mean 'ravdess'?"])}
+    "unknown corpus to fetch": (["corpora", "fetch", "ravdes"], {}, ["'ravdes'", "Did you mean 'ravdess'?"]),
+    "no run yet": (["compare", "04/crema_d", "05/nemo"], {}, ["'04/crema_d'", "none yet"]),
+    "unknown run": (["crate", "04/cremad"], {"SER_STUDY_REPORTS": str(ROOT / "reports")}, ["'04/cremad'", "04_liang2023_pdds/crema_d"]),
+    "several runs": (["compare", "05/", "04/crema_d"], {"SER_STUDY_REPORTS": str(ROOT / "reports")}, ["'05/' may be any of", "05_lili2025_albanian_sentiment/ravdess"]),
+    "grid without values": (["run", "04", "--grid", "seed"], {}, ["--grid seed", "name=value"]),
+    "parameters of no paper": (["run", "99", "--list"], {}, ["'99'", "04_liang2023_pdds"])}
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_sentence_before_any_work(mistake, house):
@@ -94,8 +100,92 @@ def test_outside_a_clone(house, tmp_path):
 
 def test_help_lists_the_commands(house):
     done = call(house, "--help")
-    assert done.returncode == 0 and all(re.search(rf"^  {name} ", done.stdout, re.M) for name in ("run", "study", "site", "corpora", "models", "cache"))
+    assert done.returncode == 0 and all(re.search(rf"^  {name} ", done.stdout, re.M) for name in ("run", "study", "site", "compare", "crate", "doctor", "corpora", "models", "cache"))
     assert all(name in call(house, "cache", "--help").stdout for name in ("show", "verify", "prune"))
+
+@pytest.mark.parametrize("command", [["run"], ["study"], ["site"], ["compare"], ["crate"], ["doctor"], ["corpora"], ["corpora", "fetch"], ["models"], ["models", "pull"], ["cache"], ["cache", "prune"]], ids=" ".join)
+def test_help_of_each_command_is_right(command, house):
+    "Every command that a help shows as an example is one that there is, with options that it has."
+    from typer.main import get_command
+    from ser_study.cli import app
+    text, root = call(house, *command, "--help").stdout, get_command(app)
+    assert text.startswith(f"Usage: ser-study {' '.join(command)} ") and len(text.split("\n\n")[1].strip()) > 20
+    for example in re.findall(r"(?m)^ +ser-study (.+?)(?:  .*)?$", text):
+        found, words = root, example.split()
+        while words and words[0] in getattr(found, "commands", {}): found = found.commands[words.pop(0)]
+        assert found is not root and {word for word in words if word.startswith("-")} <= {option for parameter in found.params for option in parameter.opts}, example
+
+def test_help_imports_nothing_heavy():
+    "The tab key and --help wait for what is imported at the top."
+    code = "import sys, ser_study.cli; print([name for name in ('numpy', 'pandas', 'torch', 'papermill', 'sklearn', 'matplotlib', 'rocrate', 'nbformat') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+@pytest.mark.parametrize("paper", ["01", "02", "03", "04", "05"])
+def test_list_tells_every_parameter_as_it_would_be_given(paper):
+    from ser_study.cli import told_parameters
+    from ser_study.runs import default_parameters, find_notebook, typed_parameters
+    settings = load_settings(ROOT / "settings.ini")
+    notebook = find_notebook(paper, settings)
+    lines = [re.fullmatch(r"  -p (\w+)=(.*?)  +(\S.*)", line) for line in told_parameters(paper, settings).splitlines()[1:]]
+    defaults = default_parameters(notebook)
+    assert all(lines) and typed_parameters({line[1]: line[2] for line in lines}, defaults, notebook.name) == defaults
+    cell = next(source for source in _cells(notebook) if re.search(r"(?m)^profile = ", source))
+    assert all(line[3] in cell for line in lines)
+
+def test_list_runs_nothing(house):
+    done = call(house, "run", "04", "--list")
+    assert done.returncode == 0 and "-p seed=1 " in done.stdout and untouched(house)
+
+def _cells(notebook: Path) -> list[str]: return ["".join(cell["source"]) for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
+
+def test_study_tells_how_far_it_is(monkeypatch, capsys):
+    import ser_study.runs
+    from ser_study import cli
+    ran = []
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(ser_study.runs, "run_paper", lambda paper, texts, settings: ran.append(paper))
+    monkeypatch.setattr(cli, "site", lambda: ran.append("site"))
+    cli.study()
+    papers, lines = ran[:-1], capsys.readouterr().out.splitlines()
+    assert ran[-1] == "site" and len(papers) >= 5
+    assert [line.split(" ")[:3] + [line.split(": ")[1]] for line in lines] == [[str(n), "of", f"{len(papers)},", f"{paper} on the demo corpora"] for n, paper in enumerate(papers, 1)]
+
+
+# What the tab key offers
+
+OFFERED = {
+    "commands": (["co"], {"compare", "corpora"}, {"run"}),
+    "papers": (["run", ""], {"01", "05"}, {"01_toh2025_hybrid_clustering"}),
+    "names of papers": (["run", "04_"], {"04_liang2023_pdds"}, {"05"}),
+    "parameters": (["run", "04", "-p", "s"], {"seed=", "sigma=", "sweep="}, {"n_seeds="}),
+    "grid": (["run", "02", "--grid", ""], {"conv_lengths=", "seed="}, {"sigma="}),
+    "corpora": (["run", "01", "-p", "corpora=ravdess,crem"], {"corpora=ravdess,crema_d"}, {"corpora=crema_d"}),
+    "corpora to fetch": (["corpora", "fetch", ""], {"ravdess", "crema_d", "nemo"}, {"iemocap"}),
+    "checkpoints": (["models", "pull", "wav"], {"wavlm", "wav2vec2"}, {"hubert"}),
+    "first run": (["compare", "05"], {"05_lili2025_albanian_sentiment/nemo", "05_lili2025_albanian_sentiment/ravdess"}, {"04_liang2023_pdds/crema_d"}),
+    "second run": (["compare", "05/nemo", "04"], {"04_liang2023_pdds/crema_d"}, set()),
+    "run to deposit": (["crate", "04"], {"04_liang2023_pdds/crema_d"}, {"05_lili2025_albanian_sentiment/nemo"}),
+    "options": (["compare", "--"], {"--csv", "--rows"}, {"--grid"})}
+
+@pytest.mark.parametrize("case", OFFERED)
+def test_completion_in_bash(case, house):
+    words, offered, withheld = OFFERED[case]
+    asked = {**house, "SER_STUDY_REPORTS": str(ROOT / "reports"), "COMP_WORDS": " ".join(["ser-study", *words]), "COMP_CWORD": str(len(words)), "_SER_STUDY_COMPLETE": "complete_bash"}
+    found = set(call(asked).stdout.split())
+    assert offered <= found and not withheld & found
+
+def test_bash_takes_the_script(house):
+    "As a user's shell has it: the printed script is read, and the tab key asks the function that it defines."
+    if not (bash := shutil.which("bash")): pytest.skip("no bash")
+    script = call({**house, "_SER_STUDY_COMPLETE": "source_bash"}).stdout
+    press = 'eval "$SCRIPT"; COMP_WORDS=(ser-study crate 04_); COMP_CWORD=2; "$(complete -p ser-study | grep -o "_[a-z_]*completion")" ser-study; printf "%s\\n" "${COMPREPLY[@]}"'
+    asked = {**house, "SER_STUDY_REPORTS": str(ROOT / "reports"), "SCRIPT": script, "PATH": f"{Path(PROGRAM).parent}{os.pathsep}{house['PATH']}"}
+    done = subprocess.run([bash, "--norc", "-c", press], cwd=ROOT, env=asked, capture_output=True, text=True)
+    assert done.stdout.split() == ["04_liang2023_pdds/crema_d"], done.stderr
+
+def test_outside_a_clone_nothing_is_offered(house, tmp_path):
+    done = call({**house, "COMP_WORDS": "ser-study run 0", "COMP_CWORD": "2", "_SER_STUDY_COMPLETE": "complete_bash"}, cwd=tmp_path)
+    assert done.stdout.strip() == "" and "Traceback" not in done.stderr
 
 def blocks(text: str) -> dict[str, str]:
     "Key -> what is said of a corpus."

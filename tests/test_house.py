@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
-NARRATIVES = ("papers", "benchmarks")
+NARRATIVES = ("papers", "benchmarks", "tutorials")
 LONGEST_MODULE, LONGEST_CELL = 400, 40
 
 
@@ -100,7 +100,7 @@ def floors_hold(house):
             for other in sorted(set(imported_names(path, house)) & known.keys()) if known[other] >= floors[name]]
 
 def narratives_take_parameters(house):
-    "Papers and benchmarks: one `parameters` cell each, nothing exported, and left to papermill by nbdev-test."
+    "Papers, benchmarks and tutorials: one `parameters` cell each, nothing exported, and left to papermill by nbdev-test."
     faults = []
     for folder in NARRATIVES:
         if not (house / "nbs" / folder / ".notest").exists(): faults.append(f"nbs/{folder}: has no .notest, so nbdev-test would run it")
