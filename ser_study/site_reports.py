@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PAPERS', 'NUMBERS', 'PROVENANCE', 'ROWS', 'FILES', 'is_number', 'read_results', 'read_provenance', 'read_notebook',
-           'title_and_question', 'Run', 'read_run', 'finished', 'read_reports', 'read_benchmarks']
+           'title_and_question', 'Run', 'read_run', 'finished', 'read_reports', 'read_folders']
 
 # %% ../nbs/72a_site_reports.ipynb #4bf7be47
 import json, re, sys
@@ -98,6 +98,8 @@ def title_and_question(notebook: nbformat.NotebookNode) -> tuple[str, str]:
     return lines[0].removeprefix("# ").strip(), " ".join(l.lstrip("> ").strip() for l in lines if l.startswith(">"))
 
 # %% ../nbs/72a_site_reports.ipynb #11fbee7f
+FILES = ("report.ipynb", "results.csv", "run.json")   # what a finished run leaves
+
 @dataclass(frozen=True)
 class Run:
     "One run of one paper, read and checked."
@@ -122,14 +124,17 @@ class Run:
     @property
     def figures(self) -> list[Path]: return sorted((self.folder / "figures").glob("[!.]*.svg"))
 
+    @property
+    def downloads(self) -> list[str]:
+        "The files of the run that a page hands on: the three, then predictions and further tables."
+        return [*FILES, *sorted(f.name for f in self.folder.glob("[!.]*") if f.suffix in (".csv", ".parquet") and f.name not in FILES)]
+
 def read_run(folder: Path) -> Run:
     "A finished run's folder, checked whole. `StudyError` naming what is damaged."
     notebook = read_notebook(folder / "report.ipynb")
     return Run(folder, *title_and_question(notebook), read_results(folder / "results.csv"), read_provenance(folder / "run.json"), notebook)
 
 # %% ../nbs/72a_site_reports.ipynb #5b7023cf
-FILES = ("report.ipynb", "results.csv", "run.json")   # what a finished run leaves
-
 def finished(folders: list[Path], files: tuple[str, ...] = FILES) -> list[Path]:
     "The folders that hold all the files; a line on stderr names each of the others."
     done = []
@@ -143,7 +148,7 @@ def finished(folders: list[Path], files: tuple[str, ...] = FILES) -> list[Path]:
 def read_reports(reports: Path,                # the folder of all papers
                  ) -> dict[str, list[Run]]:    # paper -> runs, the reference run first
     "Every finished run under `reports`. `StudyError` if there is none, or one is damaged or has a name that a page cannot have."
-    folders = finished(sorted(f for f in reports.glob("[!.]*/[!.]*") if f.is_dir() and f.parent.name not in ("benchmarks", "site")))
+    folders = finished(sorted(f for f in reports.glob("[!.]*/[!.]*") if f.is_dir() and f.parent.name not in ("benchmarks", "sweeps", "site")))
     if not folders: raise StudyError(f"{reports.name}/ holds no finished run yet: 'ser-study run 01' makes one.")
     papers = {}
     for folder in folders:
@@ -154,7 +159,12 @@ def read_reports(reports: Path,                # the folder of all papers
     return papers
 
 # %% ../nbs/72a_site_reports.ipynb #5fd600bc
-def read_benchmarks(reports: Path) -> dict[str, nbformat.NotebookNode]:
-    "Name -> executed notebook, for each under reports/benchmarks. `StudyError` if one is damaged."
-    folders = sorted(f for f in reports.glob("benchmarks/[!.]*") if f.is_dir())
-    return {folder.name: read_notebook(folder / "report.ipynb") for folder in finished(folders, ("report.ipynb",))}
+def read_folders(reports: Path,
+                 below: str,   # a pattern of folders: benchmarks/*, sweeps/*/*
+                 ) -> dict[str, nbformat.NotebookNode]:
+    "Name of the folder, from the second part of the pattern on -> executed notebook. `StudyError` if one is damaged, or has a name that a page cannot have."
+    folders = finished(sorted(f for f in reports.glob(below) if f.is_dir() and not f.name.startswith(".")), ("report.ipynb",))
+    named = {"/".join(folder.relative_to(reports).parts[1:]): folder for folder in folders}
+    for name in named:
+        if not re.fullmatch(r"[\w.+=,/-]+", name): raise StudyError(f"{below.split('/')[0]}/{name}: use only letters, digits and . _ + = , - in the name of a folder.")
+    return {name: read_notebook(folder / "report.ipynb") for name, folder in named.items()}

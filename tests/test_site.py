@@ -1,8 +1,6 @@
 "The report site: built once from a miniature report, then read as a browser reads it."
-import contextlib, io, json, re, shutil, subprocess, time, urllib.request
-from html.parser import HTMLParser
+import contextlib, io, json, re, time
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pandas as pd
@@ -14,6 +12,7 @@ from ser_study.settings import StudyError, load_settings
 pytest.importorskip("autoapi", reason="the packages of the extra 'site' are not installed")
 from ser_study.site import build_site
 from ser_study.site_sphinx import write_skeletons
+from site_tools import CUT_OFF, Page, follow_links, open_browser, read_pages
 
 ROOT = Path(__file__).parents[1]
 PAPER = "01_toh2025_hybrid_clustering"
@@ -113,40 +112,20 @@ def built(reports) -> tuple[Path, str]:
 def site(built) -> Path: return built[0]
 
 
-class Page(HTMLParser):
-    "What a page links to, loads, names and says."
-    def __init__(self, path: Path):
-        super().__init__()
-        self.path, self.links, self.loads, self.ids, self.images, self.values, self.text = path, [], [], set(), [], [], []
-        self.open = []
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag, attributes):
-        given = dict(attributes)
-        self.open.append(tag)
-        self.ids |= {given[name] for name in ("id", "name") if given.get(name)}
-        if tag == "a" and "href" in given: self.links.append(given["href"])
-        if tag == "link" and given.get("rel") not in ("index", "search", "next", "prev", "canonical", "author"): self.loads.append(given["href"])
-        self.loads += [given[name] for name in ("src", "srcset", "poster", "data") if given.get(name) and tag != "a"]
-        if tag == "img": self.images.append(given)
-        if "data-value" in given: self.values.append(given["data-value"])
-
-    def handle_data(self, data):
-        if self.open[-1:] != ["script"]: self.text.append(data)
-
-    def handle_endtag(self, tag): self.open.append("/" + tag)
-
-
 @pytest.fixture(scope="session")
-def pages(site) -> dict[str, Page]:
-    return {path.relative_to(site).as_posix(): Page(path) for path in sorted(site.rglob("*.html")) if "_static" not in path.parts}
+def pages(site) -> dict[str, Page]: return read_pages(site)
 
 
 def test_every_kind_of_page_is_there(pages):
     wanted = {"index.html", "papers/index.html", "corpora.html", "search.html", f"papers/{PAPER}/index.html", f"papers/{PAPER}/{DEMO}.html", f"papers/{PAPER}/ravdess+crema_d.html",
-              "benchmarks/01_representation.html", "library/10_settings.html", "api/ser_study/settings/index.html"}
+              "benchmarks/01_representation.html", "library/10_settings.html", "api/ser_study/settings/index.html", "add.html"}
     assert wanted <= pages.keys()
     assert {name for name in pages if name.startswith("papers/")} == {name for name in wanted if name.startswith("papers/")}, "neither benchmarks nor half-made runs are papers"
+
+
+def test_without_a_summary_there_is_no_scoreboard(pages):
+    raw = pages["index.html"].path.read_text(encoding="utf-8")
+    assert 'id="scoreboard"' not in raw and "make study" in "".join(pages["index.html"].text) and not any("claim-" in i for i in pages[f"papers/{PAPER}/index.html"].ids)
 
 
 def test_what_is_left_out_is_named(built):
@@ -168,17 +147,7 @@ def test_a_report_reads_as_an_article(pages):
 
 
 def test_every_local_link_leads_somewhere(site, pages):
-    broken, checked = [], 0
-    for name, page in pages.items():
-        for link in page.links + page.loads:
-            parts = urlsplit(link)
-            if parts.scheme in ("http", "https", "mailto", "data", "javascript"): continue
-            target = (page.path.parent / unquote(parts.path)).resolve() if parts.path else page.path
-            found = target.is_file() and target.is_relative_to(site)
-            if found and parts.fragment and target.suffix == ".html":
-                found = unquote(parts.fragment) in pages[target.relative_to(site).as_posix()].ids
-            checked += 1
-            if not found: broken.append((name, link))
+    checked, broken = follow_links(site, pages)
     assert checked > 200 and not broken, broken[:10]
 
 
@@ -302,78 +271,13 @@ def test_what_sphinx_refuses_leaves_the_old_site(tmp_path, monkeypatch):
     assert sorted(p.name for p in reports.iterdir()) == [PAPER, "site"], "nothing half-made is left behind"
 
 
-class Browser:
-    "A headless Chromium, spoken to over its debugging socket."
-    def __init__(self, executable: str, profile: Path):
-        import websocket
-        self.process = subprocess.Popen([executable, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        port = profile / "DevToolsActivePort"
-        for _ in range(300):
-            if port.is_file() and port.read_text().strip(): break
-            time.sleep(0.1)
-        address = f"http://127.0.0.1:{port.read_text().split()[0]}/json/new?about:blank"
-        with urllib.request.urlopen(urllib.request.Request(address, method="PUT")) as answer: target = json.load(answer)
-        self.socket = websocket.create_connection(target["webSocketDebuggerUrl"], suppress_origin=True, timeout=60)
-        self.calls, self.events = 0, []
-        for domain in ("Page", "Runtime", "Log", "Network"): self.call(f"{domain}.enable")
-
-    def call(self, method: str, **parameters) -> dict:
-        self.calls += 1
-        self.socket.send(json.dumps(dict(id=self.calls, method=method, params=parameters)))
-        while True:
-            message = json.loads(self.socket.recv())
-            if message.get("id") == self.calls: return message.get("result", message)
-            self.events.append(message)
-
-    def prefer(self, scheme: str) -> None: self.call("Emulation.setEmulatedMedia", features=[dict(name="prefers-color-scheme", value=scheme)])
-
-    def look(self, url: str, width: int = 1280, scheme: str = "light") -> None:
-        "Opens a page and waits until it has loaded, and a moment more for what its scripts do."
-        self.events.clear()
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
-        self.prefer(scheme)
-        self.call("Page.navigate", url=url)
-        while not any(e.get("method") == "Page.loadEventFired" for e in self.events): self.events.append(json.loads(self.socket.recv()))
-        self.call("Runtime.evaluate", expression="new Promise(done => setTimeout(done, 150))", awaitPromise=True)
-
-    def value(self, expression: str): return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
-
-    def complaints(self) -> list:
-        "Errors on the console, dialogues, and requests for anything but a file."
-        wrong = []
-        for event in self.events:
-            method, given = event.get("method"), event.get("params", {})
-            if method in ("Runtime.exceptionThrown", "Page.javascriptDialogOpening"): wrong.append(event)
-            if method == "Runtime.consoleAPICalled" and given["type"] == "error": wrong.append(event)
-            if method == "Log.entryAdded" and given["entry"]["level"] == "error": wrong.append(event)
-            if method == "Network.requestWillBeSent" and urlsplit(given["request"]["url"]).scheme not in ("file", "data", "about", "blob"): wrong.append(given["request"]["url"])
-        return wrong
-
-    def close(self):
-        self.socket.close()
-        self.process.terminate()
-        self.process.wait(20)
-
-
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    executable = shutil.which("chromium")
-    if not executable: pytest.skip("no chromium on this machine: the site was not looked at in a browser")
-    pytest.importorskip("websocket")
-    browser = Browser(executable, tmp_path_factory.mktemp("chromium"))
-    yield browser
-    browser.close()
+    with open_browser(tmp_path_factory) as browser: yield browser
 
 
 PLACES = ["index.html", "papers/index.html", f"papers/{PAPER}/index.html", f"papers/{PAPER}/{DEMO}.html", "corpora.html", "library/index.html", "library/10_settings.html",
           "api/ser_study/index.html", "api/ser_study/settings/index.html", "benchmarks/01_representation.html"]
-
-
-CUT_OFF = """[...document.querySelectorAll('.bd-article *')].filter(e => {
-    if (e.getBoundingClientRect().right <= 391) return false
-    for (let box = e; !box.matches('.bd-article'); box = box.parentElement) if (['auto', 'scroll'].includes(getComputedStyle(box).overflowX) || box.closest('math, svg')) return false
-    return true }).map(e => e.outerHTML.slice(0, 80))"""   # what leaves a narrow page, but for what has a box to scroll in
 
 
 @pytest.mark.parametrize("place", PLACES)
