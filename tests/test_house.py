@@ -271,7 +271,7 @@ PLANTS = {
     "home folder": (texts_name_no_machine, add_text("reports/note.md", f"see {HOME}/RAVDESS\n")),
     "this checkout": (texts_name_no_machine, add_text("reports/run.json", json.dumps({"corpora": str(ROOT)}))),
     "windows home": (texts_name_no_machine, add_text("reports/note.md", "C:" + "\\Users\\someone\n")),
-    "quiet readme": (two_commands_suffice, change_text("README.md", "make study", "")),
+    "quiet readme": (two_commands_suffice, change_text("README.md", "make test", "")),
     "other CI": (two_commands_suffice, change_text(".ci/run", "make test", "pytest")),
     "one machine's build": (lock_fits, change_text("requirements.lock", "torch==2.13.0", "torch==2.13.0+cpu")),
     "lost pin": (lock_fits, change_text("requirements.lock", "\npandera==", "\npandera-other==")),
