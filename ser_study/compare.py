@@ -153,6 +153,7 @@ def told_tests(tests: pd.DataFrame, shown: int) -> list[str]:
 def told_predictions(a: Run, b: Run, shown: int) -> list[str]:
     "What can be said of the predictions of two runs, or why nothing can."
     if a.paper != b.paper: return ["  The runs are of different papers: their predictions are not paired."]
+    if without := [letter for letter, run in zip("AB", (a, b)) if not (run.folder / "predictions.parquet").is_file()]: return [f"  {' and '.join(without)} kept no predictions: there is nothing to pair."]
     try:
         first, second = (pd.read_parquet(run.folder / "predictions.parquet") for run in (a, b))
         if "KMeans" not in first:

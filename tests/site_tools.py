@@ -108,7 +108,10 @@ class Browser:
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"): self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def place(self, selector: str) -> tuple[float, float]:
-        return tuple(self.value(f"(e => {{ e.scrollIntoView({{block: 'center', behavior: 'instant'}}); const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] }})(document.querySelector({json.dumps(selector)}))"))
+        "Where the middle of an element is, once it has been brought into sight and the page has told its scripts that it scrolled."
+        found = json.dumps(selector)
+        self.call("Runtime.evaluate", expression=f"document.querySelector({found}).scrollIntoView({{block: 'center', behavior: 'instant'}}); new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))", awaitPromise=True)
+        return tuple(self.value(f"(r => [r.x + r.width / 2, r.y + r.height / 2])(document.querySelector({found}).getBoundingClientRect())"))
 
     def complaints(self) -> list:
         "Errors on the console, dialogues, and requests for anything but a file."

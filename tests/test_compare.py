@@ -80,7 +80,7 @@ def test_a_committed_run_is_equal_to_itself(name):
     text = comparison(run, run)
     assert text.count("  the same") == 2 and "  0 of " in text
     said = text[text.index("Predictions"):]
-    assert "Equal to the last bit" in said or "KMeans 1.000, HDBSCAN 1.000" in said or "they were made before" in said
+    assert "Equal to the last bit" in said or "KMeans 1.000, HDBSCAN 1.000" in said or (name.startswith("06") and "A and B kept no predictions" in said)
     assert "tests, corrected" not in said
 
 def test_two_corpora_are_matched_without_their_names():
