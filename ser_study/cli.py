@@ -106,7 +106,7 @@ def study() -> None:
     from ser_study.runs import run_paper
     notebooks = sorted((settings.root / "nbs" / "papers").glob("*.ipynb"))
     for number, notebook in enumerate(notebooks, start=1):
-        typer.echo(f"{number} of {len(notebooks)}, {tqdm.format_interval(time.monotonic() - start)} so far: {notebook.stem} on the demo corpora")
+        typer.echo(f"{number} of {len(notebooks)}, {tqdm.format_interval(time.monotonic() - start)} so far: {notebook.stem}")
         run_paper(notebook.stem, {}, settings)
     site()
 
