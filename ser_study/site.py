@@ -177,14 +177,16 @@ def scoreboard(papers: dict[str, list[Run]]) -> tuple[Run | None, list[dict]]:
     return summary, entries
 
 # %% ../nbs/73_site.ipynb #9881f23b
-def drawn(run: Run, entries: list[dict]) -> dict:
-    "`confusions` and `planes` of a run's predictions."
-    if "predictions.parquet" not in run.downloads: return dict(confusions=[], planes="", clustered=False)
-    predictions = pd.read_parquet(run.folder / "predictions.parquet")
+def drawn(runs: list[Run], entries: list[dict]) -> dict:
+    "`confusions` of the first run's predictions, and `planes` of the first run that keeps places, `placed`."
+    kept = {run.name: pd.read_parquet(run.folder / "predictions.parquet") for run in runs if "predictions.parquet" in run.downloads}
+    if runs[0].name not in kept: return dict(confusions=[], planes="", clustered=False)
+    predictions = kept[runs[0].name]
     found = confusions([entry["claim"] for entry in entries], predictions)
     for one in found:
         one["lines"] = [(name, [(answer, count, round(100 * count / max(sum(counts), 1))) for answer, count in zip(one["answers"], counts)]) for name, counts in zip(one["classes"], one["counts"])]
-    return dict(confusions=found, planes=planes(predictions), clustered="features" in predictions)
+    placed, plane = next(((name, plane) for name, of in kept.items() if (plane := planes(of))), ("", ""))
+    return dict(confusions=found, planes=plane, placed=placed, clustered="features" in predictions)
 
 # %% ../nbs/73_site.ipynb #82ffd05d
 def figure_line(run: Run, pages: jinja2.Environment, title: str, heading: str) -> str:
@@ -244,7 +246,7 @@ def write(path: Path, content: str | nbformat.NotebookNode) -> None:
 def stage_papers(papers: dict[str, list[Run]], entries: list[dict], staged: Path, pages: jinja2.Environment) -> None:
     "The pages of papers and runs, and the files to download."
     for card in cards(papers, entries):
-        if card["runs"]: write(staged / "source/papers" / card["key"] / "index.md", pages.get_template("paper.md").render(paper=card | drawn(card["runs"][0], card["entries"]), kinds=COMPARABLE))
+        if card["runs"]: write(staged / "source/papers" / card["key"] / "index.md", pages.get_template("paper.md").render(paper=card | drawn(card["runs"], card["entries"]), kinds=COMPARABLE))
         for run in card["runs"]:
             write(staged / "source/papers" / run.paper / f"{run.name}.ipynb", run_page(run, pages, entries))
             files = staged / "extra/files" / run.paper / run.name
