@@ -761,6 +761,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'ser_study.site_reports.read_results': ( 'site_reports.html#read_results',
                                                                                  'ser_study/site_reports.py'),
                                         'ser_study.site_reports.read_run': ('site_reports.html#read_run', 'ser_study/site_reports.py'),
+                                        'ser_study.site_reports.read_texts': ('site_reports.html#read_texts', 'ser_study/site_reports.py'),
                                         'ser_study.site_reports.title_and_question': ( 'site_reports.html#title_and_question',
                                                                                        'ser_study/site_reports.py')},
             'ser_study.site_sphinx': { 'ser_study.site_sphinx._describe': ('site_sphinx.html#_describe', 'ser_study/site_sphinx.py'),

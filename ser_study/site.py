@@ -16,6 +16,7 @@ from pathlib import Path
 
 import jinja2, nbformat, pandas as pd
 from markupsafe import Markup, escape
+from pyarrow.parquet import read_schema
 
 from .claims import load_claims
 from .corpora import CORPORA
@@ -179,14 +180,15 @@ def scoreboard(papers: dict[str, list[Run]]) -> tuple[Run | None, list[dict]]:
 # %% ../nbs/73_site.ipynb #9881f23b
 def drawn(runs: list[Run], entries: list[dict]) -> dict:
     "`confusions` of the first run's predictions, and `planes` of the first run that keeps places, `placed`."
-    kept = {run.name: pd.read_parquet(run.folder / "predictions.parquet") for run in runs if "predictions.parquet" in run.downloads}
-    if runs[0].name not in kept: return dict(confusions=[], planes="", clustered=False)
-    predictions = kept[runs[0].name]
+    kept = [run for run in runs if "predictions.parquet" in run.downloads]
+    if "predictions.parquet" not in runs[0].downloads: return dict(confusions=[], planes="", clustered=False)
+    predictions = pd.read_parquet(runs[0].folder / "predictions.parquet")
     found = confusions([entry["claim"] for entry in entries], predictions)
     for one in found:
         one["lines"] = [(name, [(answer, count, round(100 * count / max(sum(counts), 1))) for answer, count in zip(one["answers"], counts)]) for name, counts in zip(one["classes"], one["counts"])]
-    placed, plane = next(((name, plane) for name, of in kept.items() if (plane := planes(of))), ("", ""))
-    return dict(confusions=found, planes=plane, placed=placed, clustered="features" in predictions)
+    placed = next((run for run in kept if "dim_0" in read_schema(run.folder / "predictions.parquet").names), None)
+    plane = planes(pd.read_parquet(placed.folder / "predictions.parquet")) if placed else ""
+    return dict(confusions=found, planes=plane, placed=placed.name if placed else "", clustered="features" in predictions)
 
 # %% ../nbs/73_site.ipynb #82ffd05d
 def figure_line(run: Run, pages: jinja2.Environment, title: str, heading: str) -> str:

@@ -13,26 +13,21 @@ import pandas as pd
 
 from .claims import Claim
 from .published import COMPARABLE
-from .settings import StudyError, nearest
-from .site_reports import Run, is_number
+from .settings import StudyError
+from .site_reports import Run, read_texts
 from .verdicts import JUDGED, VERDICTS, headline
 
 # %% ../nbs/72d_site_claims.ipynb #9903c5ac
-JUDGED_NUMBERS = ("margin", "published", "difference", "low", "high", "p", "p_holm", "effect", "n", "units", "seeds")
+JUDGED_NUMBERS = ("margin", "published", "difference", "low", "high", "p", "p_holm", "effect", "n", "units", "seeds", "collapsed")
 
 def read_scoreboard(path: Path,          # a scoreboard.csv
                     ) -> pd.DataFrame:   # JUDGED, every value a text, missing ones empty
     "The verdicts. `StudyError` naming the file, and the line and column where there is one."
-    where = "/".join(path.parts[-3:])
-    try: table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error: raise StudyError(f"{where} cannot be read as a table: {str(error).splitlines()[0]}") from None
-    for name in JUDGED:
-        if name not in table: raise StudyError(f"{where} lacks the column {name!r}.{nearest(name, table.columns)}")
+    table, where = read_texts(path, JUDGED, JUDGED_NUMBERS), "/".join(path.parts[-3:])
     for line, row in zip(table.index + 2, table.to_dict("records")):
         if row["verdict"] not in VERDICTS: raise StudyError(f"{where}, line {line}: verdict should be one of {', '.join(VERDICTS)}, found {row['verdict']!r}.")
         if row["run"] and row["comparable"] not in COMPARABLE: raise StudyError(f"{where}, line {line}: comparable should be one of {', '.join(COMPARABLE)}, found {row['comparable']!r}.")
-        if wrong := [name for name in JUDGED_NUMBERS if not is_number(row[name])]: raise StudyError(f"{where}, line {line}: {wrong[0]} should be a number or empty, found {row[wrong[0]]!r}.")
-    return table[JUDGED]
+    return table
 
 # %% ../nbs/72d_site_claims.ipynb #8f3f8352
 def lines_of(claim: Claim, run: Run, protocol: str) -> list[int]:

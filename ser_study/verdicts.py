@@ -113,7 +113,7 @@ LEVEL = 0.05
 def edge_p(claim: Claim, found: dict) -> float:
     "p against 0; of a claim of equality against the nearer edge of its margin."
     if claim.expects != "equal": return found["p"]
-    return interval_p(abs(found["difference"]), abs(found["difference"]) - (found["high"] - found["low"]) / 2, abs(found["difference"]) + (found["high"] - found["low"]) / 2, claim.margin)
+    return interval_p(abs(found["difference"]), found["low"], found["high"], claim.margin)   # of the interval its width alone counts
 
 def verdict_of(expects: str, margin: float, low: float, high: float, p_holm: float) -> str:   # one of VERDICTS
     "What an interval and a corrected p say of a claim."
@@ -137,7 +137,7 @@ def judge_run(claims: list[Claim], folder: Path, resamples: int = 2000) -> list[
             error = (found["high"] - found["low"]) / (2 * norm.ppf(.975))
             effect = found["difference"] / error / np.sqrt(found["units"]) if error > 0 and "units" in found else np.nan
             tests.append(dict(claim=claim.id, paper=claim.paper, run=folder.name, corpus=results.corpus.iloc[0], comparable=results.comparable.iloc[0], protocol=protocol, metric=claim.metric, expects=claim.expects,
-                              margin=claim.margin, published=published_difference(claim), **{**found, "p": edge_p(claim, found)}, effect=effect))
+                              margin=claim.margin, **{**found, "p": edge_p(claim, found)}, effect=effect))
     return tests
 
 def judge(reports: Path, resamples: int = 2000) -> pd.DataFrame:   # JUDGED: a row a claim, run and protocol, and one for each untested claim
@@ -147,8 +147,9 @@ def judge(reports: Path, resamples: int = 2000) -> pd.DataFrame:   # JUDGED: a r
     tests = pd.DataFrame([test for run in tqdm(runs, desc="runs") for test in judge_run(claims, run, resamples)], columns=JUDGED)
     tests["p_holm"] = tests.groupby(["paper", "protocol"]).p.transform(lambda p: holm(p.tolist()))
     tests["verdict"] = ["inconclusive" if collapsed > 0 else verdict_of(*test) for collapsed, *test in zip(tests.collapsed, tests.expects, tests.margin, tests.low, tests.high, tests.p_holm)]
-    untested = [dict(claim=c.id, paper=c.paper, metric=c.metric, expects=c.expects, margin=c.margin, published=published_difference(c), verdict="untested") for c in claims if c.id not in set(tests.claim)]
+    untested = [dict(claim=c.id, paper=c.paper, metric=c.metric, expects=c.expects, margin=c.margin, verdict="untested") for c in claims if c.id not in set(tests.claim)]
     table = pd.concat([tests, pd.DataFrame(untested, columns=JUDGED)], ignore_index=True) if untested else tests
+    table["published"] = table.claim.map({c.id: published_difference(c) for c in claims})
     order = {c.id: number for number, c in enumerate(claims)}
     return table.sort_values(["claim", "run", "protocol"], key=lambda column: column.map(order) if column.name == "claim" else column, kind="stable").astype(dict(n="Int64", units="Int64", seeds="Int64", collapsed="Int64")).reset_index(drop=True)
 
