@@ -346,6 +346,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'ser_study.front_end.prepare': ('front_end.html#prepare', 'ser_study/front_end.py'),
                                      'ser_study.front_end.quietest': ('front_end.html#quietest', 'ser_study/front_end.py'),
                                      'ser_study.front_end.segments': ('front_end.html#segments', 'ser_study/front_end.py'),
+                                     'ser_study.front_end.spoken': ('front_end.html#spoken', 'ser_study/front_end.py'),
                                      'ser_study.front_end.trim_silence': ('front_end.html#trim_silence', 'ser_study/front_end.py')},
             'ser_study.functionals': { 'ser_study.functionals.Functionals': ('functionals.html#functionals', 'ser_study/functionals.py'),
                                        'ser_study.functionals.Functionals.__init__': ( 'functionals.html#functionals.__init__',
