@@ -26,7 +26,7 @@ def made(request, tmp_path_factory) -> Path:
 
 
 def test_the_run_is_whole(made):
-    assert {path.name for path in made.iterdir()} == {"report.ipynb", "results.csv", "run.json", "predictions.parquet", "figures"}
+    assert {path.name for path in made.iterdir()} == {"report.ipynb", "results.csv", "run.json", "predictions.parquet", "fits.csv", "figures"}
     report = nbformat.read(made / "report.ipynb", as_version=4)
     nbformat.validate(report)
     assert all(cell.execution_count for cell in report.cells if cell.cell_type == "code")
@@ -45,6 +45,12 @@ def test_predictions_are_probabilities_of_known_utterances(made):
     assert set(predictions.true.astype(str)) <= set(predictions.columns), "a class has a column of probabilities"
     corpus, = record["corpora"]
     assert predictions.utterance.astype(str).str.startswith(corpus).all() and record["assumptions"] and record["stages"]
+
+
+def test_every_fit_that_predicted_has_its_cost(made):
+    predictions, fits = pd.read_parquet(made / "predictions.parquet"), pd.read_csv(made / "fits.csv")
+    def key(table): return set(table[["protocol", "configuration", "split", "seed"]].astype(str).itertuples(index=False, name=None))
+    assert key(predictions) <= key(fits) and (fits[["wall_s", "rss_mb"]] > 0).all(axis=None) and (fits.cpu_s >= 0).all()
 
 
 def test_no_place_on_this_machine_is_told(made):

@@ -101,7 +101,7 @@ def other_seed(first_seeds, reference, table) -> Path:
 # What a run leaves
 
 def test_report_is_whole(reference):
-    assert {"report.ipynb", "results.csv", "run.json", "predictions.parquet", "figures"} == {path.name for path in reference.iterdir()}
+    assert {"report.ipynb", "results.csv", "run.json", "predictions.parquet", "fits.csv", "figures"} == {path.name for path in reference.iterdir()}
     report = nbformat.read(reference / "report.ipynb", as_version=4)
     nbformat.validate(report)
     assert all(cell.execution_count for cell in report.cells if cell.cell_type == "code")
