@@ -627,6 +627,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'ser_study.screening': { 'ser_study.screening._duplicates': ('screening.html#_duplicates', 'ser_study/screening.py'),
                                      'ser_study.screening._look': ('screening.html#_look', 'ser_study/screening.py'),
                                      'ser_study.screening._refuse_texts': ('screening.html#_refuse_texts', 'ser_study/screening.py'),
+                                     'ser_study.screening.passed_over': ('screening.html#passed_over', 'ser_study/screening.py'),
                                      'ser_study.screening.screen': ('screening.html#screen', 'ser_study/screening.py')},
             'ser_study.second_task': { 'ser_study.second_task.two_task_loss': ( 'second_task.html#two_task_loss',
                                                                                 'ser_study/second_task.py')},

@@ -82,6 +82,7 @@ def test_each_defect_is_named_and_the_rest_goes_on(broken):
     assert good["duration"].round(3).tolist() == [1.0, 1.0]
     assert defects["dropped"].all()
     assert dict(zip(defects["utterance"], defects["defect"])) == {
+        "mine.csv, line 3": "not read",
         "mine/cut": "undecodable", "mine/text": "undecodable", "mine/nothing": "empty", "mine/no_samples": "empty", "mine/silent": "silent",
         "mine/nearly_silent": "silent", "mine/nan": "not finite", "mine/inf": "not finite", "mine/ms10": "too short", "mine/one_sample": "too short"}
     assert not defects["detail"].str.contains(str(broken), regex=False).any()
