@@ -19,7 +19,7 @@ from .site_reports import PAPERS, Run, read_run
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 VERSION = "1.1"   # of RO-Crate, the one that the profile builds on
 ABOUT = {"report.ipynb": "The executed notebook: text, tables and figures", "results.csv": "Every number of the run with its 95 % interval, beside the paper's",
-         "predictions.parquet": "What was predicted of every utterance, by protocol, configuration, split and seed", "run.json": "How it was made: parameters, packages, corpora, cost, assumptions"}
+         "predictions.parquet": "What was predicted of every utterance, by protocol, configuration, split and seed", "fits.csv": "What each fit cost when it was computed: seconds and memory", "run.json": "How it was made: parameters, packages, corpora, cost, assumptions"}
 FORMATS = {".ipynb": "application/x-ipynb+json", ".parquet": "application/vnd.apache.parquet"}
 
 def _about(path: Path) -> str:
