@@ -63,7 +63,7 @@ def interval_panels(results: pd.DataFrame,     # row, column, protocol, publishe
         for shift, (protocol, part) in zip((.14, -.14), results[results.column == column].groupby("protocol", sort=False)):
             y = np.array([order.index(row) for row in part["row"]]) + shift
             axis.errorbar(part.reproduced, y, xerr=np.abs(part[["low", "high"]].to_numpy().T - part.reproduced.to_numpy()), fmt="o", ms=4, label=f"ours, {protocol} protocol")
-            if protocol == "paper": axis.plot(part.published, y, "x", color="black", ms=6, label="published")
+            if protocol == "paper" and part.published.notna().any(): axis.plot(part.published, y, "x", color="black", ms=6, label="published")
         axis.set(title=(titles or {}).get(column, column), yticks=range(len(order)), yticklabels=order, ylim=(-.6, len(order) - .4))
     axes.flat[-1].legend(loc="center left", bbox_to_anchor=(1, .5), frameon=False)
     return figure
