@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALL = {"02": dict(text_models="minilm", audio_models="mfcc", conv_lengths="1", compared="2", seconds="2", epochs="1", n_seeds="1", resamples="20"),
          "03": dict(n_seeds="1", trials="4", resamples="20"),
          "04": dict(n_seeds="1", epochs="1", resamples="20"),
-         "05": dict(n_seeds="1", encoder_clips="9", advice_epochs="1", resamples="20")}
+         "05": dict(n_seeds="1", encoder_clips="9", end_epochs="2", advice_epochs="1", resamples="20")}
 
 
 @pytest.fixture(scope="module", params=SMALL)
