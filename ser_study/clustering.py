@@ -28,11 +28,11 @@ def reduce(X: np.ndarray,            # (n, d) standardised features
            n_neighbors: int = 15,    # UMAP's own default
            min_dist: float = 0.1,    # UMAP's own default
            ) -> np.ndarray:          # (n, n_components) float32
-    "UMAP of the rows, byte for byte the same for one seed on one machine. `ValueError` under 4 rows."
+    "UMAP of the rows from a PCA start, byte for byte the same for one seed on one machine. `ValueError` under 4 rows."
     if len(X) < 4: raise ValueError(f"UMAP wants at least 4 rows, not {len(X)}")
     n_neighbors = min(n_neighbors, len(X) - 1)
-    model = umap.UMAP(n_components=n_components, n_neighbors=n_neighbors, min_dist=min_dist, random_state=seed, n_jobs=1,
-                      precomputed_knn=nearest_neighbours(X, n_neighbors), force_approximation_algorithm=True)
+    model = umap.UMAP(n_components=n_components, n_neighbors=n_neighbors, min_dist=min_dist, init="pca", random_state=seed,
+                      n_jobs=1, precomputed_knn=nearest_neighbours(X, n_neighbors), force_approximation_algorithm=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*transform.*unavailable.*")   # no new rows are ever embedded here
         return model.fit_transform(X)
