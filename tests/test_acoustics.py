@@ -9,11 +9,11 @@ import pytest
 import soundfile
 from threadpoolctl import threadpool_limits
 
-from ser_study import functionals
-from ser_study.functionals import FEATURE_SETS, Functionals
+from ser_study.features import functionals
+from ser_study.features.functionals import FEATURE_SETS, Functionals
 from ser_study.settings import StudyError
-from ser_study.spectra import SpectralStatistics, spectra
-from ser_study.store import identity_hash
+from ser_study.features.spectra import SpectralStatistics, spectra
+from ser_study.features.store import identity_hash
 
 
 @pytest.fixture(autouse=True)

@@ -2,10 +2,10 @@
 from collections import Counter
 import csv
 import numpy as np, pytest, soundfile
-from ser_study import demo
-from ser_study.albanian import read_albanian
-from ser_study.audio import load_audio
-from ser_study.demo_albanian import DEMO_ALBANIAN, make_demo_albanian
+from ser_study.data.demo import acted as demo
+from ser_study.data.readers.albanian import read_albanian
+from ser_study.data.audio import load_audio
+from ser_study.data.demo.albanian import DEMO_ALBANIAN, make_demo_albanian
 from ser_study.labels import SENTIMENT_OF
 from ser_study.settings import StudyError
 

@@ -2,8 +2,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from ser_study.audit import KINDS, audit_leakage
-from ser_study.splits import Split
+from ser_study.protocol.audit import KINDS, audit_leakage
+from ser_study.protocol.splits import Split
 
 TRAIN, VALIDATION, TEST = np.arange(0, 6), np.arange(6, 9), np.arange(9, 12)
 SPLIT = Split("planted", TRAIN, VALIDATION, TEST)

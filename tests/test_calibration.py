@@ -4,10 +4,10 @@ from hypothesis import given, settings, strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import f1_score, log_loss
 
-from ser_study.calibration import choose_threshold, expected_calibration_error, fit_temperature, named, reliability_curve, tempered, threshold_costs
-from ser_study.classification import weighted_f1
+from ser_study.evaluation.calibration import choose_threshold, expected_calibration_error, fit_temperature, named, reliability_curve, tempered, threshold_costs
+from ser_study.evaluation.classification import weighted_f1
 from ser_study.settings import StudyError
-from ser_study.weighted_f1 import printed_weighted_f1
+from ser_study.evaluation.classification import printed_weighted_f1
 
 
 def forecasts(n: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

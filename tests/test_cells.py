@@ -1,15 +1,15 @@
 "Cells: killed and resumed, two runs at once, spread over processes and a Dask cluster."
 import signal, subprocess, sys, time
 import numpy as np, pandas as pd, pytest
-from ser_study.cells import Cell, array_fingerprint, cell_key, run_cells
+from ser_study.study.fits import Cell, array_fingerprint, cell_key, run_cells
 from ser_study.settings import StudyError
-from ser_study.unsupervised import cluster_cell
+from ser_study.study.clustering.fits import cluster_cell
 
 SCRIPT = """
 import sys, time, os
 from pathlib import Path
 import numpy as np, pandas as pd
-from ser_study.cells import Cell, run_cells
+from ser_study.study.fits import Cell, run_cells
 
 def slow(X, seed, log):
     with open(log, "a") as file: file.write(f"{seed}\\n")
@@ -71,7 +71,7 @@ def test_no_scheduler_is_one_sentence(cells, tmp_path):
 def test_a_full_disk_is_one_sentence_and_harms_nothing(cells, tmp_path):
     run_cells(noisy, cells[:1], tmp_path)
     kept = {path: path.read_bytes() for path in tmp_path.glob("*.parquet")}
-    code = ("import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500)); from pathlib import Path; import numpy as np; from ser_study.cells import Cell, run_cells\n"
+    code = ("import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500)); from pathlib import Path; import numpy as np; from ser_study.study.fits import Cell, run_cells\n"
             "from ser_study.settings import StudyError; import pandas as pd\n"
             "def big(X): return pd.DataFrame(dict(value=X))\n"
             "try: run_cells(big, [Cell({}, dict(X=np.random.default_rng(0).normal(size=9999)))], Path(sys.argv[1]))\n"
@@ -93,7 +93,7 @@ def test_a_clustering_is_the_same_in_another_process(tmp_path):
     X = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
     cell = Cell(dict(seed=3, n_components=2, n_neighbors=10, min_dist=0.1, clusters=3, min_cluster_size=5), dict(X=X))
     here, = run_cells(cluster_cell, [cell], tmp_path / "here")
-    code = f"import numpy as np; from pathlib import Path; from ser_study.cells import Cell, run_cells; from ser_study.unsupervised import cluster_cell; run_cells(cluster_cell, [Cell({cell.configuration!r}, dict(X=np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)))], Path({str(tmp_path / 'there')!r}))"
+    code = f"import numpy as np; from pathlib import Path; from ser_study.study.fits import Cell, run_cells; from ser_study.study.clustering.fits import cluster_cell; run_cells(cluster_cell, [Cell({cell.configuration!r}, dict(X=np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)))], Path({str(tmp_path / 'there')!r}))"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     there = [*(tmp_path / "there").glob("*.parquet")]
     assert [path.name for path in there] == [path.name for path in (tmp_path / "here").glob("*.parquet")], "the same key"

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import sklearn.metrics as theirs
 from hypothesis import given, settings, strategies as st
-from ser_study.classification import confusion_counts, f1, macro_f1, precision, recall, score_intervals, unweighted_accuracy, weighted_accuracy, weighted_f1
+from ser_study.evaluation.classification import confusion_counts, f1, macro_f1, precision, recall, score_intervals, unweighted_accuracy, weighted_accuracy, weighted_f1
 
 answers = st.integers(1, 80).flatmap(lambda n: st.tuples(*[st.lists(st.integers(0, 4), min_size=n, max_size=n)] * 2))   # the last class is never there
 

@@ -107,7 +107,7 @@ def test_help_lists_the_commands(house):
 def test_help_of_each_command_is_right(command, house):
     "Every command that a help shows as an example is one that there is, with options that it has."
     from typer.main import get_command
-    from ser_study.cli import app
+    from ser_study.commands.cli import app
     text, root = call(house, *command, "--help").stdout, get_command(app)
     assert text.startswith(f"Usage: ser-study {' '.join(command)} ") and len(text.split("\n\n")[1].strip()) > 20
     for example in re.findall(r"(?m)^ +ser-study (.+?)(?:  .*)?$", text):
@@ -117,13 +117,13 @@ def test_help_of_each_command_is_right(command, house):
 
 def test_help_imports_nothing_heavy():
     "The tab key and --help wait for what is imported at the top."
-    code = "import sys, ser_study.cli; print([name for name in ('numpy', 'pandas', 'torch', 'papermill', 'sklearn', 'matplotlib', 'rocrate', 'nbformat') if name in sys.modules])"
+    code = "import sys, ser_study.commands.cli; print([name for name in ('numpy', 'pandas', 'torch', 'papermill', 'sklearn', 'matplotlib', 'rocrate', 'nbformat') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 @pytest.mark.parametrize("paper", ["01", "02", "03", "04", "05"])
 def test_list_tells_every_parameter_as_it_would_be_given(paper):
-    from ser_study.cli import told_parameters
-    from ser_study.runs import default_parameters, find_notebook, typed_parameters
+    from ser_study.commands.cli import told_parameters
+    from ser_study.study.runs import default_parameters, find_notebook, typed_parameters
     settings = load_settings(ROOT / "settings.ini")
     notebook = find_notebook(paper, settings)
     lines = [re.fullmatch(r"  -p (\w+)=(.*?)  +(\S.*)", line) for line in told_parameters(paper, settings).splitlines()[1:]]
@@ -139,11 +139,11 @@ def test_list_runs_nothing(house):
 def _cells(notebook: Path) -> list[str]: return ["".join(cell["source"]) for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
 
 def test_study_tells_how_far_it_is(monkeypatch, capsys):
-    import ser_study.runs
-    from ser_study import cli
+    import ser_study.study.runs
+    from ser_study.commands import cli
     ran = []
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(ser_study.runs, "run_paper", lambda paper, texts, settings: ran.append(paper))
+    monkeypatch.setattr(ser_study.study.runs, "run_paper", lambda paper, texts, settings: ran.append(paper))
     monkeypatch.setattr(cli, "site", lambda: ran.append("site"))
     cli.study()
     papers, lines = ran[:-1], capsys.readouterr().out.splitlines()

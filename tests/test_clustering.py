@@ -5,7 +5,7 @@ import subprocess, sys
 EMBED = """
 import hashlib
 import numpy as np
-from ser_study.clustering import reduce
+from ser_study.models.clustering import reduce
 
 rng = np.random.default_rng(0)
 sentences = np.repeat(rng.normal(size=(14, 48)), 20, axis=0)     # fixed sentences: equal rows

@@ -3,9 +3,9 @@ from itertools import product
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
-from ser_study.compare import KEYS, aligned, comparison, differing_rows, find_run, finished_runs, paired_tests
+from ser_study.commands.compare import KEYS, aligned, comparison, differing_rows, find_run, finished_runs, paired_tests
 from ser_study.settings import StudyError, load_settings
-from ser_study.site_reports import read_run
+from ser_study.site.reports import read_run
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = load_settings(ROOT / "settings.ini", reports=str(ROOT / "reports"))

@@ -3,16 +3,22 @@ import inspect
 import numpy as np, pandas as pd, pytest, torch
 from transformers import set_seed
 
-from ser_study import cells, conversation_fits, conversation_samples, conversations, networks, samples, training
-from ser_study.cells import cell_key, code_fingerprint
-from ser_study.conversation_fits import CONVERSATION, CONVERSATION_RECIPE, fit_conversation, run_conversations
-from ser_study.conversation_samples import ConversationSamples, stretches
-from ser_study.conversations import HISTORIES, replaced_history, windows
+from ser_study.study import fits as cells
+from ser_study.study.conversations import fits as conversation_fits
+from ser_study.models import conversation_datasets as conversation_samples
+from ser_study.protocol import dialogues as conversations
+from ser_study.models import networks
+from ser_study.models import datasets as samples
+from ser_study.models import training
+from ser_study.study.fits import cell_key, code_fingerprint
+from ser_study.study.conversations.fits import CONVERSATION, CONVERSATION_RECIPE, fit_conversation, run_conversations
+from ser_study.models.conversation_datasets import ConversationSamples, stretches
+from ser_study.protocol.dialogues import HISTORIES, replaced_history, windows
 from ser_study.networks import blocks, conversation
-from ser_study.networks.conversation import EMBEDDERS, FUSIONS, ConversationNetwork
+from ser_study.models.networks.conversation import EMBEDDERS, FUSIONS, ConversationNetwork
 from ser_study.settings import StudyError, load_settings
-from ser_study.splits import Split
-from ser_study.training import MONITORS, Recipe, fit, predict
+from ser_study.protocol.splits import Split
+from ser_study.models.training import MONITORS, Recipe, fit, predict
 
 torch.set_num_threads(1)   # as in a worker of a study: with more threads sums round differently
 

@@ -2,11 +2,11 @@
 from collections import Counter
 import pandas as pd
 import pytest
-from ser_study.cli import corpora_report
-from ser_study.corpora import CORPORA, corpora_status, find_corpus, load_corpora
-from ser_study.screening import screen
+from ser_study.commands.cli import corpora_report
+from ser_study.data.corpora import CORPORA, corpora_status, find_corpus, load_corpora
+from ser_study.data.screening import screen
 from ser_study.settings import StudyError, load_settings
-from ser_study.utterances import COLUMNS
+from ser_study.data.utterances import COLUMNS
 
 TEXTS = ("demo_emospeech", "demo_meld")
 DEMOS = ("demo_ravdess", "demo_crema_d", "demo_iemocap", "demo_albanian", *TEXTS)

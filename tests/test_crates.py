@@ -4,7 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 import pytest
 from rocrate.rocrate import ROCrate
-from ser_study.crates import PROFILE, write_crate
+from ser_study.commands.crates import PROFILE, write_crate
 from ser_study.settings import StudyError
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,8 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from ser_study import demo
-from ser_study.readers import read_crema_d, read_ravdess
+from ser_study.data.demo import acted as demo
+from ser_study.data.readers.acted import read_crema_d, read_ravdess
 from ser_study.settings import StudyError
 
 NAMES = ("demo_ravdess", "demo_crema_d")
@@ -138,7 +138,7 @@ def test_missing_voice_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch)
 
 KILLED = """
 import os, signal, sys
-from ser_study import demo
+from ser_study.data.demo import acted as demo
 speak = demo.synthesise
 def half(clips, folder, title):
     speak(clips[:3], folder, title)

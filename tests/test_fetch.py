@@ -4,7 +4,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 import numpy as np, pytest
-from ser_study import fetch
+from ser_study.data import fetch
 from ser_study.settings import StudyError, load_settings
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

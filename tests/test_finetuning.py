@@ -5,12 +5,12 @@ from torch.nn import functional
 from transformers import (AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification, BertTokenizer, DataCollatorWithPadding, DistilBertConfig,
                           DistilBertForSequenceClassification, RobertaConfig, RobertaForSequenceClassification, set_seed)
 
-from ser_study import finetuning
-from ser_study.cells import Cell, cell_key, code_fingerprint, run_cells
-from ser_study.class_weights import class_weights
-from ser_study.finetuning import FINETUNING, FinetuningRecipe, checkpoint_contents, finetune, fit_text, load_classifier, predict_texts, sampled_rows, tokenised
-from ser_study.losses import class_priors, find_loss
-from ser_study.text_baselines import BASELINE, MODELS, fit_baseline
+from ser_study.models import finetuning
+from ser_study.study.fits import Cell, cell_key, code_fingerprint, run_cells
+from ser_study.protocol.class_weights import class_weights
+from ser_study.models.finetuning import FINETUNING, FinetuningRecipe, checkpoint_contents, finetune, fit_text, load_classifier, predict_texts, sampled_rows, tokenised
+from ser_study.models.losses import class_priors, find_loss
+from ser_study.models.text_baselines import BASELINE, MODELS, fit_baseline
 
 ODD = {"no words": "", "spaces": "   ", "10,000 words": "hola " * 10_000, "emoji": "🙂🙃👩‍👩‍👧", "right to left": "مرحبا بالعالم שלום", "HTML": "<script>alert('x')</script> &amp; <b>hola</b>",
        "formula": r"$e^{i\pi} + 1 = 0$ \frac{a}{b} =SUM(A1:A2)", "special tokens": "[CLS] hola [SEP] [PAD] </s> <pad>", "control": "a\u0085b\x07c\u200f\ufeff", "combined": "n\u0303 \u0301\u0301"}
@@ -154,7 +154,8 @@ def test_a_seed_decides_everything_and_a_cell_is_kept(tmp_path):
 
 def test_a_change_of_a_loss_is_a_change_of_the_cell(monkeypatch):
     before = code_fingerprint(fit_text)
-    from ser_study import cells, losses
+    from ser_study.study import fits as cells
+    from ser_study.models import losses
     source = cells.inspect.getsource
     monkeypatch.setattr(cells.inspect, "getsource", lambda asked: source(asked) + ("\n    forgotten = 1\n" if asked is losses.focal_loss else ""))
     assert code_fingerprint(fit_text) != before

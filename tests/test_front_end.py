@@ -7,12 +7,12 @@ import soundfile
 from hypothesis import given, settings, strategies as st
 from threadpoolctl import threadpool_limits
 
-from ser_study.audio import load_audio
-from ser_study.front_end import denoise, normalise, prepare, segments, trim_silence
-from ser_study.frames import Frames, average_runs
-from ser_study.segment_statistics import clip_statistics, heterogeneity, heterogeneity_table, segment_vectors, zcr_curve
+from ser_study.data.audio import load_audio
+from ser_study.data.preparation import denoise, normalise, prepare, segments, trim_silence
+from ser_study.features.frames import Frames, average_runs
+from ser_study.features.segments import clip_statistics, heterogeneity, heterogeneity_table, segment_vectors, zcr_curve
 from ser_study.settings import StudyError
-from ser_study.store import identity_hash
+from ser_study.features.store import identity_hash
 
 RATE = 16000
 

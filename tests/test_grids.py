@@ -2,17 +2,17 @@
 import os, re, shutil, subprocess, sys
 from pathlib import Path
 import nbformat, numpy as np, pandas as pd, pytest, soundfile
-from ser_study.grids import most_moved, read_sweep, run_grid
+from ser_study.commands.grids import most_moved, read_sweep, run_grid
 from ser_study.settings import StudyError, load_settings
-from ser_study.site_reports import read_notebook, title_and_question
+from ser_study.site.reports import read_notebook, title_and_question
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ['''corpora = "calls.csv"  # tables
 seed = 1               # the seed
 gain = 0.1             # of the system''',
 '''import pandas as pd
-from ser_study.published import RESULTS
-from ser_study.runs import Run
+from ser_study.evaluation.published import RESULTS
+from ser_study.study.runs import Run
 from ser_study.settings import StudyError, load_settings
 run = Run("01_tiny", globals(), load_settings())
 if (seed, gain) == (3, .1): raise StudyError("Three is no seed.")

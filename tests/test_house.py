@@ -197,7 +197,7 @@ def test_checkout_keeps(rule, faults):
 def test_rules_see_the_house(checkout):
     assert notebooks(checkout) and len(modules(checkout)) > 2
     assert floor(checkout / "ser_study/settings.py") == (10, "") < (30, "") < (30, "a") < (31, "")
-    assert "ser_study.settings" in set(imported_names(checkout / "ser_study/audio.py", checkout))
+    assert "ser_study.settings" in set(imported_names(checkout / "ser_study/data/audio.py", checkout))
 
 
 # And each rule can fail

@@ -3,12 +3,12 @@ import re
 from collections import Counter
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, soundfile
-from ser_study import demo
-from ser_study.demo_dialogues import DEMO_IEMOCAP, make_demo_iemocap
-from ser_study.iemocap import read_iemocap
+from ser_study.data.demo import acted as demo
+from ser_study.data.demo.dialogues import DEMO_IEMOCAP, make_demo_iemocap
+from ser_study.data.readers.iemocap import read_iemocap
 from ser_study.labels import IEMOCAP_FOUR, IEMOCAP_SIX
 from ser_study.settings import StudyError
-from ser_study.splits import named_split, purged
+from ser_study.protocol.splits import named_split, purged
 
 # Two dialogues typed by hand after the published samples of the official files: tabs, empty comments, comments with semicolons and
 # brackets, a double category, a self-evaluation of the man, CRLF, the woman's utterances before the man's.

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from imblearn.utils.estimator_checks import parametrize_with_checks
 from ser_study.labels import NONE, major_minor
-from ser_study.pdds import PDDS, RaiseRarest, UniformBalancing, complete, pair_counts, raised_rarest, smoothed_counts
+from ser_study.protocol.pdds import PDDS, RaiseRarest, UniformBalancing, complete, pair_counts, raised_rarest, smoothed_counts
 
 
 @parametrize_with_checks([PDDS(random_state=0), RaiseRarest(random_state=0), UniformBalancing(quantity=30, random_state=0)])

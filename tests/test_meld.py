@@ -2,8 +2,8 @@
 import csv
 from collections import Counter
 import pytest
-from ser_study.demo_texts import make_demo_texts
-from ser_study.meld import read_meld
+from ser_study.data.demo.texts import make_demo_texts
+from ser_study.data.readers.meld import read_meld
 from ser_study.settings import StudyError
 
 HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime\n"

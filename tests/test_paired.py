@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 from scipy.stats import permutation_test
-from ser_study.classification import confusion_counts, macro_f1, weighted_accuracy
-from ser_study.paired import EXACT, holm, paired_difference
+from ser_study.evaluation.classification import confusion_counts, macro_f1, weighted_accuracy
+from ser_study.evaluation.intervals import EXACT, holm, paired_difference
 
 
 def mean_of(sums: np.ndarray) -> np.ndarray:

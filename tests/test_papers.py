@@ -3,8 +3,8 @@ leaves neither paths nor markup of its texts."""
 import json, os, re, subprocess, sys
 from pathlib import Path
 import nbformat, pandas as pd, pytest
-from ser_study.published import RESULTS, load_published
-from ser_study.site_reports import read_run
+from ser_study.evaluation.published import RESULTS, load_published
+from ser_study.site.reports import read_run
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {"02": dict(text_models="minilm", audio_models="mfcc", conv_lengths="1", compared="2", seconds="2", epochs="1", n_seeds="1", resamples="20"),

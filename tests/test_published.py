@@ -1,6 +1,6 @@
 """Published numbers of papers 02 and 03: what the papers' own arithmetic says of them, so that a slip of the hand shows."""
 import pytest
-from ser_study.published import load_published
+from ser_study.evaluation.published import load_published
 
 SIX = ("neutral", "disgust", "anger", "joy", "sadness", "fear")
 

@@ -3,7 +3,7 @@ import csv, os, time
 from collections import Counter
 import pandas as pd
 import pytest
-from ser_study.readers import CREMA_D_SENTENCES, read_crema_d, read_nemo, read_ravdess, read_table
+from ser_study.data.readers.acted import CREMA_D_SENTENCES, read_crema_d, read_nemo, read_ravdess, read_table
 from ser_study.settings import StudyError
 
 

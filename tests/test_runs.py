@@ -4,10 +4,10 @@ import json, os, platform, re, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import nbformat, numpy as np, pandas as pd, psutil, pytest, soundfile
 from markdown_it import MarkdownIt
-from ser_study.corpora import load_corpora
-from ser_study.published import RESULTS, load_published
+from ser_study.data.corpora import load_corpora
+from ser_study.evaluation.published import RESULTS, load_published
 from ser_study.settings import load_settings
-from ser_study.store import FeatureStore
+from ser_study.features.store import FeatureStore
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPER = "01_toh2025_hybrid_clustering"

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 import soundfile
 from hypothesis import given, settings, strategies as st
-from ser_study.audio import AudioError, audio_key, load_audio
-from ser_study.readers import read_crema_d, read_nemo, read_ravdess, read_table
-from ser_study.screening import screen
+from ser_study.data.audio import AudioError, audio_key, load_audio
+from ser_study.data.readers.acted import read_crema_d, read_nemo, read_ravdess, read_table
+from ser_study.data.screening import screen
 from ser_study.settings import StudyError
 
 RATE = 16000

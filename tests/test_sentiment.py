@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
-from ser_study.audit import audit_leakage
-from ser_study.cells import Cell, cell_key
-from ser_study.class_weights import inverse_frequency
-from ser_study.mlp import mlp_cell
-from ser_study.sentiment import CLASSES, MLP, WAYS, Segments, counts_of, named_scores, protocol_splits, ways
+from ser_study.protocol.audit import audit_leakage
+from ser_study.study.fits import Cell, cell_key
+from ser_study.protocol.class_weights import inverse_frequency
+from ser_study.models.mlp import mlp_cell
+from ser_study.study.sentiment.fits import CLASSES, MLP, WAYS, Segments, counts_of, named_scores, protocol_splits, ways
 
 
 def made_segments(seed: int, voices: int, alone: bool) -> Segments:

@@ -10,8 +10,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from ser_study.settings import StudyError, load_settings
 
 pytest.importorskip("autoapi", reason="the packages of the extra 'site' are not installed")
-from ser_study.site import build_site
-from ser_study.site_sphinx import write_skeletons
+from ser_study.site.build import build_site
+from ser_study.site.sphinx import write_skeletons
 from site_tools import CUT_OFF, Page, follow_links, open_browser, read_pages
 
 ROOT = Path(__file__).parents[1]
@@ -236,10 +236,10 @@ def test_api_says_shapes(pages):
 
 def test_every_module_has_its_page_of_the_reference(pages):
     "Those of a subpackage too."
-    modules = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "ser_study").rglob("[!_]*.py") if "site_assets" not in path.parts]
+    modules = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "ser_study").rglob("[!_]*.py") if "assets" not in path.parts]
     assert Path("ser_study/networks/cltnet") in modules
     assert {f"api/{module.as_posix()}/index.html" for module in modules} <= pages.keys()
-    assert "(batch, frames, d) -> logits (batch, classes)" in "".join(pages["api/ser_study/networks/bilstm/index.html"].text)
+    assert "(batch, frames, d) -> logits (batch, classes)" in "".join(pages["api/ser_study/models/networks/bilstm/index.html"].text)
 
 
 @pytest.mark.parametrize("name, content, said", [
@@ -257,7 +257,7 @@ def test_what_sphinx_refuses_leaves_the_old_site(tmp_path, monkeypatch):
     package = tmp_path / "small/ser_study"   # the API of the real one takes most of the time
     package.mkdir(parents=True)
     (package / "__init__.py").write_text('"Nothing in it."')
-    monkeypatch.setattr("ser_study.site.write_skeletons", lambda _, folder: write_skeletons(package, folder))
+    monkeypatch.setattr("ser_study.site.build.write_skeletons", lambda _, folder: write_skeletons(package, folder))
     reports = tmp_path / "reports"
     make_run(reports / PAPER / "demo", "demo", figures=0)
     notebook = report()

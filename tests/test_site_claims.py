@@ -10,14 +10,14 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 pytest.importorskip("autoapi", reason="the packages of the extra 'site' are not installed")
-import ser_study.site
-from ser_study.claims import load_claims
-from ser_study.published import RESULTS
-from ser_study.site import ASSETS, build_site, environment, signed, stage_papers
-from ser_study.site_claims import read_scoreboard
-from ser_study.site_reports import read_reports
-from ser_study.site_sphinx import write_skeletons
-from ser_study.verdicts import JUDGED, headline
+import ser_study.site.build
+from ser_study.evaluation.claims import load_claims
+from ser_study.evaluation.published import RESULTS
+from ser_study.site.build import ASSETS, build_site, environment, signed, stage_papers
+from ser_study.site.claims import read_scoreboard
+from ser_study.site.reports import read_reports
+from ser_study.site.sphinx import write_skeletons
+from ser_study.evaluation.verdicts import JUDGED, headline
 from site_tools import CUT_OFF, follow_links, open_browser, read_pages
 from test_site import figure_svg, provenance
 
@@ -82,7 +82,7 @@ def study(tmp_path_factory) -> Path:
     (study / f"reports/sweeps/{FOURTH}/seed=1,2/sweep.csv").write_text("seed,UA\n1,50\n2,51\n")
     (study / "nbs/tutorials").mkdir(parents=True)
     nbformat.write(measured, study / "nbs/tutorials/your_own_corpus.ipynb")
-    for name in ("63a_verdicts", "43b_pdds"): shutil.copyfile(ROOT / f"nbs/{name}.ipynb", study / f"nbs/{name}.ipynb")
+    for name in ("66_verdicts", "43b_pdds"): shutil.copyfile(ROOT / f"nbs/{name}.ipynb", study / f"nbs/{name}.ipynb")
     for name in ("CONTRIBUTING.md", "CITATION.cff"): shutil.copyfile(ROOT / name, study / name)
     return study
 
@@ -94,7 +94,7 @@ def site(study, tmp_path_factory) -> Path:
     package.mkdir()
     (package / "__init__.py").write_text('"Nothing in it."')
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()):
-        patch.setattr(ser_study.site, "write_skeletons", lambda _, folder: write_skeletons(package, folder))
+        patch.setattr(ser_study.site.build, "write_skeletons", lambda _, folder: write_skeletons(package, folder))
         return build_site(study / "reports").parent
 
 
@@ -146,7 +146,7 @@ def test_counts_of_verdicts(site):
 def test_the_committed_study_shows_its_own_numbers(tmp_path):
     "The pages of the real reports, before Sphinx: every test of the scoreboard, on the paper's page and on the run's."
     reports = read_reports(ROOT / "reports")
-    summary, entries = ser_study.site.scoreboard(reports)
+    summary, entries = ser_study.site.build.scoreboard(reports)
     if summary is None: pytest.skip("reports/ has no run of 06_summary with a scoreboard yet")
     gone = {test["run"] for entry in entries for test in entry["tests"] if not test["known"]}
     assert not gone, f"the summary judged runs that are no longer there: {gone}"
@@ -218,7 +218,7 @@ def test_a_figures_data_is_beside_it(site, pages):
 
 def test_notebooks_and_tables_are_to_be_had(study, site, pages):
     linked = {unquote(link) for page in pages.values() for link in page.links}
-    for name, kept in {"tutorials/your_own_corpus.ipynb": "nbs/tutorials/your_own_corpus.ipynb", "library/63a_verdicts.ipynb": "nbs/63a_verdicts.ipynb", "benchmarks/01_speed/report.ipynb": "reports/benchmarks/01_speed/report.ipynb",
+    for name, kept in {"tutorials/your_own_corpus.ipynb": "nbs/tutorials/your_own_corpus.ipynb", "library/66_verdicts.ipynb": "nbs/66_verdicts.ipynb", "benchmarks/01_speed/report.ipynb": "reports/benchmarks/01_speed/report.ipynb",
                        f"sweeps/{FOURTH}/seed=1,2/sweep.csv": f"reports/sweeps/{FOURTH}/seed=1,2/sweep.csv", f"{SUMMARY}/reference/scoreboard.csv": f"reports/{SUMMARY}/reference/scoreboard.csv", "CITATION.cff": "CITATION.cff"}.items():
         assert (site / "files" / name).read_bytes() == (study / kept).read_bytes()
         assert any(link.endswith(f"files/{name}") for link in linked), name

@@ -2,9 +2,9 @@
 import csv, re
 from collections import Counter
 import pytest
-from ser_study.demo_texts import make_demo_texts
+from ser_study.data.demo.texts import make_demo_texts
 from ser_study.settings import StudyError
-from ser_study.spanish import read_emospeech, read_meacorpus
+from ser_study.data.readers.spanish import read_emospeech, read_meacorpus
 
 WHOLE = "spanish-meacorpus-2023-dataset.csv"
 TRAIN, TEST = "EmoSPeech_phase_2_train.csv", "EmoSPeech_phase_2_test_public.csv"

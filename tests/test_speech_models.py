@@ -5,14 +5,14 @@ import soundfile
 import torch
 from transformers import AutoConfig, AutoModel, BertConfig, BertModel, Wav2Vec2FeatureExtractor
 
-from ser_study import speech_models
-from ser_study.audio import audio_key, load_audio
-from ser_study.checkpoints import fingerprint
-from ser_study.front_end import prepare, segments
-from ser_study.processes import LOADED
+from ser_study.features import speech_models
+from ser_study.data.audio import audio_key, load_audio
+from ser_study.features.checkpoints import fingerprint
+from ser_study.data.preparation import prepare, segments
+from ser_study.features.workers import LOADED
 from ser_study.settings import StudyError, load_settings
-from ser_study.speech_models import UNTRAINED, SpeechEncoder, batched, may_pad
-from ser_study.store import FeatureStore, extract, identity_hash
+from ser_study.features.speech_models import UNTRAINED, SpeechEncoder, batched, may_pad
+from ser_study.features.store import FeatureStore, extract, identity_hash
 
 TINY = dict(hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=64, conv_dim=(16,) * 7, num_conv_pos_embedding_groups=2)
 LAYER_NORM = dict(feat_extract_norm="layer", do_stable_layer_norm=True, num_conv_pos_embeddings=16)

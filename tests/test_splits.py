@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedShuffleSplit
 from ser_study.settings import StudyError
-from ser_study.splits import Split, describe_splits, grouped_folds, grouped_split, leave_one_out, named_split, set_aside, split_within, stratified_folds, stratified_split, thinned
+from ser_study.protocol.splits import Split, describe_splits, grouped_folds, grouped_split, leave_one_out, named_split, set_aside, split_within, stratified_folds, stratified_split, thinned
 
 
 @st.composite

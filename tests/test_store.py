@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from ser_study.settings import StudyError
-from ser_study.store import FeatureStore, entries, extract, feature_key, fill, identity_hash, prune, text_key, verify
+from ser_study.features.store import FeatureStore, entries, extract, feature_key, fill, identity_hash, prune, text_key, verify
 
 # A process of its own: measures 150 texts, 5 ms each, and writes a line to a log for each one it really computes.
 RUN = """
 import os, sys, time, zlib
 import numpy as np
-from ser_study.store import FeatureStore, extract, text_key
+from ser_study.features.store import FeatureStore, extract, text_key
 class Slow:
     identity = dict(extractor="slow", size=64)
     def compute(self, items):
@@ -72,7 +72,7 @@ def test_killed_while_it_writes(tmp_path):
     "Killed at moments that fall into transactions: whatever can be read afterwards is right."
     writer = """
 import sys, numpy as np
-from ser_study.store import FeatureStore
+from ser_study.features.store import FeatureStore
 store = FeatureStore(sys.argv[1])
 for i in range(10**9): store.write({f"w:{i}": np.full(5000, i), f"w:{i}x": np.full(3, i)})
 """
@@ -137,7 +137,7 @@ def test_file_size_limit_is_one_sentence_and_harms_nothing(tmp_path):
     script = """
 import resource, sys, numpy as np
 from ser_study.settings import StudyError
-from ser_study.store import FeatureStore
+from ser_study.features.store import FeatureStore
 store = FeatureStore(sys.argv[1])
 store.write({"k:0": np.zeros(1000)})
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, resource.RLIM_INFINITY))

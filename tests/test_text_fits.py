@@ -1,10 +1,10 @@
 "Fits of texts: what is kept apart, what a fit may see, and that both kinds of classifiers come back in one table."
 import numpy as np, pytest
-from ser_study import text_fits
-from ser_study.cells import cell_key
+from ser_study.study.texts import fits as text_fits
+from ser_study.study.fits import cell_key
 from ser_study.settings import StudyError, load_settings
-from ser_study.splits import Split
-from ser_study.text_fits import run_texts, text_counts
+from ser_study.protocol.splits import Split
+from ser_study.study.texts.fits import run_texts, text_counts
 
 LABELS = np.tile([0, 1, 2], 20)
 TEXTS = np.array([f"{('alegría', 'tristeza', 'miedo')[label]} {row % 7}" for row, label in enumerate(LABELS)])

