@@ -472,7 +472,8 @@ def drop_docstring(name, function):
         found = next(node for node in ast.parse(text).body if getattr(node, "name", "") == function)
         first, lines = found.body[0], text.splitlines(keepends=True)
         assert ast.get_docstring(found)
-        (house / name).write_text("".join(lines[: first.lineno - 1] + lines[first.end_lineno :]), encoding="utf-8")
+        kept = lines[: first.lineno - 1] + lines[first.end_lineno :]
+        (house / name).write_text("".join(kept), encoding="utf-8")
 
     return plant
 

@@ -1,5 +1,5 @@
-"""Papers 02 to 05, whole, on their demo corpora and as small as their parameters allow: each notebook runs, answers
-every published number, and leaves neither paths nor markup of its texts."""
+"""Papers 02 to 05, whole, on their demo corpora and as small as their parameters allow: each notebook runs,
+answers every published number, and leaves neither paths nor markup of its texts."""
 
 import json, os, re, subprocess, sys
 from pathlib import Path
