@@ -7,7 +7,7 @@ __all__ = ['SIZES', 'SHARES', 'has_sound', 'usable_utterances', 'Utterances', 'C
            'table1', 'table1_results', 'make_splits', 'distinct_splits', 'sides_table', 'emotion_shares',
            'same_emotion', 'same_emotion_results', 'show_dialogue']
 
-# %% ../../../nbs/75a_conversations_data.ipynb #55a27e9e
+# %% ../../../nbs/75a_conversations_data.ipynb #330988ec
 from dataclasses import dataclass
 from functools import cached_property
 import numpy as np
@@ -21,7 +21,7 @@ from ...protocol.splits import Split, describe_splits, grouped_split, named_spli
 from ...settings import StudyError
 from ..essay import Study, result
 
-# %% ../../../nbs/75a_conversations_data.ipynb #6591fec3
+# %% ../../../nbs/75a_conversations_data.ipynb #431a1a92
 def has_sound(clips: pd.DataFrame) -> bool:
     "Whether every utterance has a recording."
     return bool(clips.path.notna().all())
@@ -44,7 +44,7 @@ def usable_utterances(study: Study, reading: Reading) -> pd.DataFrame:
     if lost: study.add_defects(pd.DataFrame(lost, columns=list(DEFECT)))
     return clips[worded].reset_index(drop=True)
 
-# %% ../../../nbs/75a_conversations_data.ipynb #dbaf2131
+# %% ../../../nbs/75a_conversations_data.ipynb #b89cab85
 @dataclass(frozen=True)
 class Utterances:
     "The utterances of one corpus and their emotions."
@@ -83,7 +83,7 @@ class Utterances:
         "One-hot rows; those of silent utterances mean nothing and are never read."
         return np.eye(len(self.emotions))[self.labels.clip(0)]
 
-# %% ../../../nbs/75a_conversations_data.ipynb #1a7f6dbc
+# %% ../../../nbs/75a_conversations_data.ipynb #9545b1ce
 @dataclass(frozen=True)
 class Conversations(Utterances):
     "The utterances of one corpus, and what they belong to."
@@ -115,7 +115,7 @@ class Conversations(Utterances):
         columns = ["valence", "arousal", "dominance"]
         return (self.clips[columns].to_numpy(dtype=float, na_value=np.nan) - 3) / 2
 
-# %% ../../../nbs/75a_conversations_data.ipynb #0aa07574
+# %% ../../../nbs/75a_conversations_data.ipynb #f8a1cc55
 def soft_targets(talks: Conversations) -> np.ndarray | None:   # (n, c)
     "Shares of the votes; the label where nobody voted for a scored emotion. None in a corpus without votes."
     if not talks.clips.votes.notna().any(): return None
@@ -125,8 +125,9 @@ def soft_targets(talks: Conversations) -> np.ndarray | None:   # (n, c)
             found[row] = votes_to_distribution(votes, talks.emotions)
     return found
 
-# %% ../../../nbs/75a_conversations_data.ipynb #f43035c9
-SIZES = dict(utterances=("utterance", "size"), dialogues=("dialogue", "nunique"), speakers=("speaker", "nunique"))
+# %% ../../../nbs/75a_conversations_data.ipynb #f4da0c77
+SIZES = dict(utterances=("utterance", "size"), dialogues=("dialogue", "nunique"),
+             speakers=("speaker", "nunique"))
 
 def corpus_overview(talks: Conversations) -> pd.DataFrame:
     "Utterances, dialogues, speakers, and how many utterances are scored and silent."
@@ -152,7 +153,7 @@ def table1_results(talks: Conversations) -> list[dict]:
     return [result("Table 1", f"session {number}", column, "paper", value, value, value, value)
             for number, row in enumerate(counted.to_dict("records"), 1) for column, value in row.items()]
 
-# %% ../../../nbs/75a_conversations_data.ipynb #91ea1a28
+# %% ../../../nbs/75a_conversations_data.ipynb #e983796b
 SHARES = (.7, .15, .15)   # train, validation, test
 
 def _renumber(splits: list[Split], rows: np.ndarray) -> list[Split]:
@@ -191,7 +192,7 @@ def sides_table(talks: Conversations, splits: list[Split]) -> pd.DataFrame:
     "Utterances and groups of each side of each split, and the emotions that it lacks."
     return describe_splits(splits, np.array(talks.emotions)[talks.labels.clip(0)], talks.groups)
 
-# %% ../../../nbs/75a_conversations_data.ipynb #0b780d0b
+# %% ../../../nbs/75a_conversations_data.ipynb #2bd643cf
 def emotion_shares(talks: Conversations, split: Split) -> pd.DataFrame:
     "Share of each emotion (a row each) on each side of a split (a column each)."
     classes = len(talks.emotions)
@@ -199,7 +200,7 @@ def emotion_shares(talks: Conversations, split: Split) -> pd.DataFrame:
                for side, rows in split.sides.items()}
     return pd.DataFrame(counted, index=talks.emotions)
 
-# %% ../../../nbs/75a_conversations_data.ipynb #39650f21
+# %% ../../../nbs/75a_conversations_data.ipynb #e14155c7
 def _previous_pairs(talks: Conversations) -> np.ndarray:   # (k, 2)
     "Scored utterances that follow each other."
     pairs = windows(talks.dialogues, talks.turns, 2)
@@ -231,7 +232,7 @@ def same_emotion_results(talks: Conversations, seed: int) -> list[dict]:
     return [result("Inertia", name, "same emotion", "corrected", value, value, value, len(talks.scored))
             for name, value in same_emotion(talks, seed).items() if np.isfinite(value)]
 
-# %% ../../../nbs/75a_conversations_data.ipynb #3b49dd96
+# %% ../../../nbs/75a_conversations_data.ipynb #23c83d93
 def show_dialogue(talks: Conversations,
                   length: int,          # utterances of a window
                   show_words: bool,

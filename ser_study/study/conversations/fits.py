@@ -43,15 +43,15 @@ TOKENIZER = dict(vocabulary=4000, longest=64)
 CONVERSATION = dict(fusion="add", future=0, history="real", weights="none", recipe={}, tokenizer=TOKENIZER,
                     standardise=[], share=0.0)   # what a configuration leaves out
 
-# %% ../../../nbs/75_conversations_fits.ipynb #91220e02
-def _sequences(kinds: dict[str, str],             # text, audio or both -> kind of embedder
+# %% ../../../nbs/75_conversations_fits.ipynb #95acc09b
+def _sequences(embedders: dict[str, dict],        # text, audio or both -> kind and options
                features: dict[str, np.ndarray],   # as `fit_conversation` takes them
                train: np.ndarray, tokenizer: dict,
                ) -> tuple[dict[str, list[np.ndarray]], dict[str, int]]:
     "Modality -> n of (t,) token numbers or (t, d) frames; modality -> vocabulary or d."
     sequences, sizes = {}, {}
-    for name, kind in kinds.items():
-        if kind == "tokens":
+    for name, embedder in embedders.items():
+        if embedder["kind"] == "tokens":
             sequences[name], sizes[name] = token_numbers(features[name], train, **tokenizer)
         else:
             sequences[name] = unpack(features[name], features[f"{name}_lengths"])
@@ -63,7 +63,7 @@ def _embedder(embedder: dict, size: int):
     options = {name: value for name, value in embedder.items() if name != "kind"}
     return EMBEDDERS[embedder["kind"]](size, **options)
 
-# %% ../../../nbs/75_conversations_fits.ipynb #52c94527
+# %% ../../../nbs/75_conversations_fits.ipynb #ee19a68d
 def _side(sequences: dict, taught: np.ndarray, dialogues: np.ndarray, turns: np.ndarray, conv_length: int,
           future: int, history: str, seed: int, rows: np.ndarray) -> ConversationSamples:
     "Samples of one side of a split. What replaces their history comes from the dialogues of that side."
@@ -72,7 +72,7 @@ def _side(sequences: dict, taught: np.ndarray, dialogues: np.ndarray, turns: np.
     read = replaced_history(real, dialogues, history, seed, allowed)
     return ConversationSamples(sequences, read, taught, stretches(dialogues, turns), rows)
 
-# %% ../../../nbs/75_conversations_fits.ipynb #798c2fd7
+# %% ../../../nbs/75_conversations_fits.ipynb #72061f6a
 def fit_conversation(
     targets: np.ndarray,                # (n, c) label distributions; those outside the split are never read
     dialogues: np.ndarray,              # (n,) numbers of dialogues, from `places_in_dialogues`
@@ -90,14 +90,12 @@ def fit_conversation(
     tokenizer: dict,                    # vocabulary and longest, for `token_numbers`
     standardise: list[str],             # modalities to standardise by their training rows
     share: float,                       # weight of the second task; 0: there is none
-    device: str,
-    seed: int,
+    device: str, seed: int,
     second: np.ndarray | None = None,   # (n, k) numbers of the second task, NaN where missing
     **features: np.ndarray,             # <modality>: (n,) texts, or packed with <modality>_lengths
 ) -> tuple[pd.DataFrame, dict]:
     "Row and p_0 ... of the test rows, after training on the others; curve, trained_on, parameters."
-    kinds = {name: embedder["kind"] for name, embedder in embedders.items()}
-    sequences, sizes = _sequences(kinds, features, train, tokenizer)
+    sequences, sizes = _sequences(embedders, features, train, tokenizer)
     named = tuple(name for name in standardise if name in sequences)
     sequences = standardised(Samples(sequences, targets), train, named).sequences
     taught = np.hstack([targets, second]) if share else targets
@@ -159,7 +157,7 @@ def _task(configuration: dict, split: Split, shared: dict, features: dict, secon
         embedders[modality] = {name: value for name, value in embedder.items() if name != "features"}
     return Task(configuration | dict(embedders=embedders), arrays)
 
-# %% ../../../nbs/75_conversations_fits.ipynb #589f0362
+# %% ../../../nbs/75_conversations_fits.ipynb #38d2ebde
 def fit_conversations(
     features: dict[str, list | np.ndarray],   # name -> n of (t, d), or (n,) fixed-width text
     targets: np.ndarray,                      # (n, c); rows outside every split may hold anything

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['judge_comparability', 'may_show_words', 'name_checkpoints', 'prediction_rows', 'list_assumptions']
 
-# %% ../../../nbs/75g_conversations_record.ipynb #ccf9c3d0
+# %% ../../../nbs/75g_conversations_record.ipynb #46c7d406
 import numpy as np
 import pandas as pd
 from ...data.corpora import CORPORA
@@ -18,12 +18,12 @@ from .systems import Predicted
 from ..essay import Study
 from ..runs import complete, public_corpora
 
-# %% ../../../nbs/75g_conversations_record.ipynb #73550848
+# %% ../../../nbs/75g_conversations_record.ipynb #3cacd3cd
 def judge_comparability(study: Study,
                         about: dict[str, dict],   # of `about_corpora`
                         names: list[str],         # embedders of words and sound
                         ) -> str:                 # a key of COMPARABLE
-    "`reproduction` for the whole of IEMOCAP, ALBERT, wav2vec 2.0 and a width of 256; else `replication` or `demo`."
+    "`reproduction` for all of IEMOCAP, ALBERT, wav2vec 2.0 and a width of 256; else `replication` or `demo`."
     published = {"albert", "wav2vec2"} <= set(names) and study.parameters["width"] == 256
     return kind_of_result(set(study.corpora), complete(about), published, {"iemocap"})
 
@@ -35,27 +35,28 @@ def name_checkpoints(names: list[str], settings: Settings) -> dict[str, str]:
     "Embedder -> its checkpoint, or its own name where it has none."
     return {name: checkpoint_of(name, settings) for name in names}
 
-# %% ../../../nbs/75g_conversations_record.ipynb #bc51b738
+# %% ../../../nbs/75g_conversations_record.ipynb #c663a662
 def prediction_rows(systems: Predicted) -> pd.DataFrame:
-    "utterance, unit, protocol, configuration, conv_length, split, seed, true, and the probability of each emotion."
+    "utterance, unit, protocol, configuration, conv_length, split, seed, true, probability of each emotion."
     talks, table = systems.talks, systems.table
     emotions = list(talks.emotions)
     probabilities = {f"p_{number}": emotion for number, emotion in enumerate(emotions)}
     table = table.assign(utterance=talks.clips.utterance.to_numpy()[table.row], unit=talks.units[table.row],
                          true=np.array(emotions)[talks.labels[table.row]]).rename(columns=probabilities)
     names = ["utterance", "unit", "protocol", "configuration", "conv_length", "split", "seed", "true"]
-    kinds = dict.fromkeys(names, "category") | dict(seed="int16", conv_length="int8") | dict.fromkeys(emotions, "float16")
-    return table[[*names, *emotions]].astype(kinds)
+    kinds = dict.fromkeys(names, "category") | dict.fromkeys(emotions, "float16")
+    return table[[*names, *emotions]].astype(kinds | dict(seed="int16", conv_length="int8"))
 
-# %% ../../../nbs/75g_conversations_record.ipynb #ee6eb3c4
+# %% ../../../nbs/75g_conversations_record.ipynb #a89c0054
 def _assumptions_of_networks(recipe: dict) -> list[tuple]:
     "Values of networks and training."
     return [
         ("convolutions", "kernel 3, ReLU, drawn as in He et al. (2015)",
-         "channels and strides are given; by PyTorch's own draw most networks of sound never left their first answer"),
+         "channels and strides are given; as PyTorch draws, most networks of sound never left their "
+         "first answer"),
         ("overall embedding of a BiLSTM", "the last state of each direction, then a dense layer with ReLU",
          "'the last layer of the stack extracts an overall embedding'"),
-        ("cross-attention", "words are the query, sound is key and value, over the turns of the window, 4 heads",
+        ("cross-attention", "words are the query, sound is key and value, over the window's turns, 4 heads",
          "'cross-attention ... for each turn'; nothing else is said"),
         ("recipe", {**CONVERSATION_RECIPE, **recipe},
          "Adam at 0.001, factor 0.4, batch 32 (bimodal) are given, patience is not"),
@@ -68,30 +69,40 @@ def _assumptions_of_networks(recipe: dict) -> list[tuple]:
 def _assumptions_of_sound() -> list[tuple]:
     "Values of the sound's features."
     return [
-        ("silence", "what is 30 dB below the loudest at a recording's edges is left out, before seconds are counted",
-         "IEMOCAP's turns are cut at the speech"),
+        ("silence", "what is 30 dB below the loudest at a recording's edges is left out, "
+         "before seconds are counted", "IEMOCAP's turns are cut at the speech"),
         ("random place", "drawn once for each utterance",
          "'one could randomly choose the starting time'; not tried there"),
         ("frames", "librosa's windows of 2048 and hop of 512 samples at 16 kHz, mel spectrum as power, first "
          "seconds, at most 179", "neither rate nor hop is given")]
 
+def _assumptions_of_inputs(study: Study, names: list[str]) -> list[tuple]:
+    "Values of corpora and embedders."
+    checkpoints = study.settings.checkpoints
+    return [
+        ("corpus", public_corpora(study.parameters["corpora"]),
+         "IEMOCAP is not public; a corpus with dialogues serves the questions of history, one with sound those of sound"),
+        ("embedders", ", ".join((TEXT | AUDIO)[name] for name in names), "ALBERT and wav2vec 2.0 have to be "
+         f"downloaded; profile paper takes {checkpoints['albert']} and {checkpoints['wav2vec2-base']}"),
+        ("width of the BiLSTM of words", study.parameters["width"],
+         "the paper's is 256; a smaller one saves time")]
+
+def _assumptions_of_labels(talks: Conversations) -> list[tuple]:
+    "Values of labels and splits."
+    return [
+        ("classes", ", ".join(talks.emotions), "six of IEMOCAP's; all of another corpus"),
+        ("corrected splits", "70, 15 and 15 % by whole sessions, episodes or speakers, drawn for each seed; "
+         "scripted scenes of the test are taken out of training",
+         "scripts repeat across IEMOCAP's sessions; main characters of a series speak on all sides")]
+
+# %% ../../../nbs/75g_conversations_record.ipynb #579d99a6
 def list_assumptions(study: Study, talks: Conversations,
                      names: list[str],   # embedders of words and sound
                      recipe: dict,       # what differs from CONVERSATION_RECIPE
                      ) -> list[tuple]:   # (what, value, why)
     "The values that the paper does not give."
-    checkpoints = study.settings.checkpoints
-    second = ("second task", "valence, arousal and dominance, scaled to -1 to 1; half the weight of the emotion",
-              "proposed in the paper, not tried there")
-    return [
-        ("corpus", public_corpora(study.parameters["corpora"]), "IEMOCAP is not public; a corpus with dialogues "
-         "serves the questions of history, one with sound those of sound"),
-        ("embedders", ", ".join((TEXT | AUDIO)[name] for name in names), "ALBERT and wav2vec 2.0 have to be "
-         f"downloaded; profile paper takes {checkpoints['albert']} and {checkpoints['wav2vec2-base']}"),
-        ("width of the BiLSTM of words", study.parameters["width"], "the paper's is 256; a smaller one saves time"),
-        *_assumptions_of_networks(recipe), *_assumptions_of_sound(),
-        *([second] if np.isfinite(talks.ratings).any() else []),
-        ("classes", ", ".join(talks.emotions), "six of IEMOCAP's; all of another corpus"),
-        ("corrected splits", "70, 15 and 15 % by whole sessions, episodes or speakers, drawn for each seed; "
-         "scripted scenes of the test are taken out of training",
-         "scripts repeat across IEMOCAP's sessions; main characters of a series speak on all sides")]
+    second = ("second task", "valence, arousal and dominance, scaled to -1 to 1; half the weight of the "
+              "emotion", "proposed in the paper, not tried there")
+    rated = np.isfinite(talks.ratings).any()
+    return [*_assumptions_of_inputs(study, names), *_assumptions_of_networks(recipe),
+            *_assumptions_of_sound(), *([second] if rated else []), *_assumptions_of_labels(talks)]

@@ -4,23 +4,25 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'ABBREVIATED', 'SUBSTITUTES', 'COLUMN', 'abbreviate', 'published_row', 'emotion_results', 'paper_table',
-           'length_results', 'seconds_results', 'f1_with_silent', 'report_silent', 'confident_errors', 'errors_table']
+           'length_results', 'seconds_results', 'probability_table', 'f1_with_silent', 'report_silent',
+           'confident_errors', 'errors_table']
 
-# %% ../../../nbs/75d_conversations_tables.ipynb #4451adb2
+# %% ../../../nbs/75d_conversations_tables.ipynb #b70fcfa4
 from itertools import product
 import numpy as np
 import pandas as pd
 from ...evaluation.classification import f1, printed_weighted_f1
 from ...evaluation.published import load_published
+from .data import Conversations
 from .systems import WEIGHTED, Predicted, most_probable
 from ..essay import result
 
-# %% ../../../nbs/75d_conversations_tables.ipynb #7f0436f0
+# %% ../../../nbs/75d_conversations_tables.ipynb #3ca3a5b1
 PAPER = "02_femia2023_bimodal_conversation"
 ABBREVIATED = {"neutral": "neu", "frustration": "fru", "anger": "ang", "sadness": "sad", "happiness": "hap",
                "excitement": "exc"}
 SUBSTITUTES = {"MiniLM": "ALBERT", "untrained Wav2Vec": "Wav2Vec"}
-COLUMN = {"f1": "F1", "weighted_f1": "weighted F1", "macro_f1": "macro F1", "UA": "UA"}   # metric -> its column
+COLUMN = {"f1": "F1", "weighted_f1": "weighted F1", "macro_f1": "macro F1", "UA": "UA"}   # of a metric
 
 def abbreviate(emotions: tuple[str, ...]) -> list[str]:
     "The paper's short names of emotions; a name that it has not stays as it is."
@@ -31,9 +33,9 @@ def published_row(row: str) -> str | None:
     plain = row.removesuffix(WEIGHTED)
     return SUBSTITUTES[plain] + row[len(plain):] if plain in SUBSTITUTES else None
 
-# %% ../../../nbs/75d_conversations_tables.ipynb #6708c67f
+# %% ../../../nbs/75d_conversations_tables.ipynb #3c4be3dd
 def _system_results(systems: Predicted, item: str, row: str, protocol: str, length: int) -> list[dict]:
-    "Rows of results.csv for one system: UA, macro and weighted F1, F1 of each emotion, weighted F1 as printed."
+    "Rows of results.csv for one system: UA, F1 of each emotion and their means, weighted F1 as printed."
     short, seeds = abbreviate(systems.talks.emotions), len(systems.seeds)
     found = systems.scores(row, length, protocol)
     rows = []
@@ -62,48 +64,56 @@ def paper_table(results: list[dict],         # of `emotion_results`
     short = abbreviate(emotions)
     mine = pd.DataFrame(results).query("item == @item and protocol == @protocol")
     columns = [*(f"F1 {e}" for e in short), "weighted F1", "macro F1", "weighted F1 as printed"]
-    wide = mine.pivot(index="row", columns="column", values="reproduced").reindex(mine["row"].unique())[columns]
-    parts = [wide.assign(of="ours")]
+    wide = mine.pivot(index="row", columns="column", values="reproduced")
+    parts = [wide.loc[mine["row"].unique(), columns].assign(of="ours")]
     if protocol == "paper":
         published = load_published(PAPER).query("item == @item")
         theirs = published.pivot(index="row", columns="column", values="value").reindex(columns=columns)
         parts.append(theirs.assign(of="published, IEMOCAP"))
     return pd.concat(parts).rename_axis("row").reset_index()[["row", "of", *columns]]
 
-# %% ../../../nbs/75d_conversations_tables.ipynb #db8b8673
-def _weighted_f1(systems: Predicted, item: str, row: str, column: str, system: tuple[str, int],
-                 stands_for: str | None = None) -> dict:
+# %% ../../../nbs/75d_conversations_tables.ipynb #5d5812a9
+def _weighted_f1(systems: Predicted, name: str, length: int, **row) -> dict:
     "A row of results.csv for one system's weighted F1 in the paper protocol."
-    name, length = system
     score = systems.scores(name, length, "paper").set_index("metric").loc["weighted_f1"]
     seeds, rows = len(systems.seeds), systems.counts(name, length, "paper").sum()
-    return result(item, row, column, "paper", score.value, score.low, score.high, rows / seeds, seeds, stands_for)
+    return result(**row, protocol="paper", value=score.value, low=score.low, high=score.high, n=rows / seeds,
+                  seeds=seeds)
 
 def length_results(systems: Predicted,
                    items: dict[str, list[str]],   # Fig 6, Fig 7 -> names of systems
                    lengths: list[int],            # conv_length
                    ) -> list[dict]:
     "Rows of results.csv for Figures 6 and 7: weighted F1 of each system at each length."
-    return [_weighted_f1(systems, item, name, f"weighted F1 at {length}", (name, length), published_row(name))
+    return [_weighted_f1(systems, name, length, item=item, row=name, column=f"weighted F1 at {length}",
+                         stands_for=published_row(name))
             for item, names in items.items() for name, length in product(names, lengths)]
 
 def seconds_results(systems: Predicted,
-                    parts: dict[tuple[int, bool], str],   # (seconds, whether from a random place) -> name of a system
+                    parts: dict[tuple[int, bool], str],   # (seconds, from a random place) -> name of a system
                     length: int,                          # conv_length
                     speech: np.ndarray,                   # (n, 2) seconds, of `find_speech`
                     ) -> list[dict]:
-    "Rows of results.csv for Figure 9: weighted F1 by seconds of sound, and the share of utterances that are no longer."
+    "Rows of results.csv for Figure 9: weighted F1 by seconds, the share of utterances that are no longer."
     rows, durations = [], np.diff(speech)[:, 0]
     for (seconds, random_place), name in parts.items():
         row = f"{seconds} s from a random place" if random_place else f"first {seconds} s"
-        rows.append(_weighted_f1(systems, "Fig 9", row, "weighted F1", (name, length)))
+        rows.append(_weighted_f1(systems, name, length, item="Fig 9", row=row, column="weighted F1"))
         if random_place: continue
-        share = (durations <= seconds).mean()
-        rows.append(result("Fig 9", "Wav2Vec", f"quantile of the durations at {seconds} s", "paper", share, share, share,
-                           len(speech)))
+        share, column = (durations <= seconds).mean(), f"quantile of the durations at {seconds} s"
+        rows.append(result("Fig 9", "Wav2Vec", column, "paper", share, share, share, len(speech)))
     return rows
 
-# %% ../../../nbs/75d_conversations_tables.ipynb #5c9c4a1f
+# %% ../../../nbs/75d_conversations_tables.ipynb #c3e3dd4d
+def probability_table(talks: Conversations, predictions: pd.DataFrame) -> pd.DataFrame:
+    "Each utterance's name and label, and the probability of each emotion."
+    rows, emotions = predictions.row.to_numpy(), list(talks.emotions)
+    labels = np.array(emotions)[talks.labels[rows]]
+    names = dict(utterance=talks.clips.utterance.to_numpy()[rows], labelled=labels)
+    probabilities = predictions.filter(regex=r"^p_\d+$").to_numpy()
+    return pd.DataFrame(names).join(pd.DataFrame(probabilities, columns=emotions))
+
+# %% ../../../nbs/75d_conversations_tables.ipynb #514dac0d
 def f1_with_silent(counts: np.ndarray,   # (c, c)
                    silent: float,        # silent utterances for each scored one
                    ) -> np.ndarray:      # (c,)
@@ -117,16 +127,18 @@ def report_silent(systems: Predicted, name: str, length: int) -> str:
     scored, everyone = len(systems.talks.scored), len(systems.talks.clips)
     total = systems.counts(name, length, "paper").sum(axis=0)
     with_silent = np.nanmean(f1_with_silent(total, (everyone - scored) / scored))
-    return (f"{everyone - scored} of {everyone} utterances are silent. Mean F1 of {name}: {np.nanmean(f1(total)):.3f}; "
-            f"with as large a share of silent utterances predicted and counted as false: {with_silent:.3f}.")
+    return (f"{everyone - scored} of {everyone} utterances are silent. "
+            f"Mean F1 of {name}: {np.nanmean(f1(total)):.3f}; with as large a share of silent "
+            f"utterances predicted and counted as false: {with_silent:.3f}.")
 
-# %% ../../../nbs/75d_conversations_tables.ipynb #eab6de9f
+# %% ../../../nbs/75d_conversations_tables.ipynb #897a044d
 def confident_errors(systems: Predicted, name: str, length: int, most: int = 6) -> pd.DataFrame:
-    "The errors with the highest probability, in the paper protocol with the first seed: row, true, said, confidence."
+    "The most confident errors in the paper protocol, first seed: row, true, said, confidence."
     seed = systems.seeds[0]
-    mine = systems.table.query("configuration == @name and conv_length == @length and protocol == 'paper' and seed == @seed")
-    probabilities = mine.filter(regex=r"^p_\d+$").max(axis=1)
-    found = mine[["row"]].assign(true=systems.talks.labels[mine.row], said=most_probable(mine), confidence=probabilities)
+    mine = systems.table.query("configuration == @name and conv_length == @length and seed == @seed")
+    mine = mine[mine.protocol == "paper"]
+    found = mine[["row"]].assign(true=systems.talks.labels[mine.row], said=most_probable(mine),
+                                 confidence=mine.filter(regex=r"^p_\d+$").max(axis=1))
     return found.query("true != said").nlargest(most, "confidence")
 
 def errors_table(systems: Predicted, errors: pd.DataFrame, show_words: bool) -> pd.DataFrame:
