@@ -8,7 +8,7 @@ __all__ = ['PROTOCOLS', 'FUSION', 'QUESTIONS', 'MADE_UP', 'history_comparisons',
            'measure_differences', 'tested_utterances', 'difference_results', 'share_changed_by_words',
            'word_dependence', 'name_effect', 'list_answers', 'answer_questions']
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #166e057f
+# %% ../../../nbs/75e_conversations_questions.ipynb #a864e8b0
 from itertools import product
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from ...models.networks.conversation import EMBEDDERS, ConversationNetwork
 from .systems import WEIGHTED, Predicted
 from ..essay import result
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #16e63c1b
+# %% ../../../nbs/75e_conversations_questions.ipynb #acebd188
 PROTOCOLS = ("paper", "corrected")
 FUSION = {"Add": "add", "Concat": "concat", "Cross Att": "cross-attention"}   # name in Table 4 -> of FUSIONS
 
@@ -52,7 +52,7 @@ def weight_comparisons(names: list[str], length: int) -> list[dict]:
     return [_compare("class weights", f"{name}: (cw) - none", protocol, (name + WEIGHTED, length),
                      (name, length)) for name, protocol in product(names, PROTOCOLS)]
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #a5b84005
+# %% ../../../nbs/75e_conversations_questions.ipynb #9c79dea6
 def fusion_comparisons(names: list[str], text: str, audio: str, length: int) -> list[dict]:
     "Question 3: does a fusion of two modalities score higher than each of them alone?"
     return [_compare("fusion", f"{name} - {alone} alone", protocol, (name, length), (alone, length))
@@ -80,12 +80,13 @@ def extra_comparison(question: str, what: str, changed: str, plain: str, length:
     "One of the extensions: a changed system less the plain one, in the corrected protocol."
     return _compare(question, f"{plain}: {what}", "corrected", (changed, length), (plain, length))
 
+# %% ../../../nbs/75e_conversations_questions.ipynb #767d3b06
 def list_comparisons(length: int,                          # conv_length
                      text: list[str],                      # systems of words, the small one first
                      audio: list[str],                     # systems of sound
                      best: str | None,                     # the one that is fused; None without sound
                      parts: dict[tuple[int, bool], str],   # (seconds, at a random place) -> system
-                     changed: list[str],                   # ways to change the history, two of them replace it
+                     changed: list[str],                   # changes of the history; the first two replace it
                      talking: bool) -> list[dict]:
     "Every comparison that a corpus allows."
     found = history_comparisons([*text, *audio], length) if talking else []
@@ -96,7 +97,7 @@ def list_comparisons(length: int,                          # conv_length
     if len(text) > 1: found += size_comparisons(text[0], text[1], length)
     return found
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #0ab986dc
+# %% ../../../nbs/75e_conversations_questions.ipynb #fe25923a
 def measure_differences(systems: Predicted, comparisons: list[dict]) -> pd.DataFrame:
     "question, what, protocol, difference of weighted F1, low, high (95 %), p, p_holm."
     rows = []
@@ -118,7 +119,7 @@ def difference_results(systems: Predicted, differences: pd.DataFrame) -> list[di
     return [result("Question", d.what, "weighted F1", d.protocol, d.difference, d.low, d.high,
                    tested[d.protocol], len(systems.seeds)) for d in differences.itertuples()]
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #dbb55e09
+# %% ../../../nbs/75e_conversations_questions.ipynb #a33af4fe
 def _untrained(fusion: str, classes: int, d: int = 24) -> ConversationNetwork:
     "A network of two vectors of `d` numbers, with weights as drawn."
     embedders = {name: EMBEDDERS["vector"](d) for name in ("text", "audio")}
@@ -142,7 +143,7 @@ def word_dependence(classes: int, seed: int) -> pd.DataFrame:
                                                     for how in FUSION.values()] for length in (1, 3)})
     return table.assign(fusion=list(FUSION))[["fusion", *table.columns]]
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #101a0e7b
+# %% ../../../nbs/75e_conversations_questions.ipynb #6fc03a6f
 QUESTIONS = {"history": "**Does history help?** Weighted F1 with history less without:",
              "control": "**Is it the history?**",
              "class weights": "**Do class weights help?**",
@@ -170,7 +171,7 @@ def list_answers(differences: pd.DataFrame) -> str:
         lines += [f"    - {d.what}: {_in_numbers(d)}: **{name_effect(d)}**" for d in asked]
     return "\n".join(lines)
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #f8203da5
+# %% ../../../nbs/75e_conversations_questions.ipynb #ec5efc83
 def _summarise(asked: pd.DataFrame) -> str:
     "How many differences can be shown, and the largest one."
     effects = [name_effect(d) for d in asked.itertuples()]

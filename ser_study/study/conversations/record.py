@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['judge_comparability', 'may_show_words', 'name_checkpoints', 'prediction_rows', 'list_assumptions']
 
-# %% ../../../nbs/75g_conversations_record.ipynb #46c7d406
+# %% ../../../nbs/75g_conversations_record.ipynb #6290e928
 import numpy as np
 import pandas as pd
 from ...data.corpora import CORPORA
@@ -18,7 +18,7 @@ from .systems import Predicted
 from ..essay import Study
 from ..runs import complete, public_corpora
 
-# %% ../../../nbs/75g_conversations_record.ipynb #3cacd3cd
+# %% ../../../nbs/75g_conversations_record.ipynb #5554b912
 def judge_comparability(study: Study,
                         about: dict[str, dict],   # of `about_corpora`
                         names: list[str],         # embedders of words and sound
@@ -35,7 +35,7 @@ def name_checkpoints(names: list[str], settings: Settings) -> dict[str, str]:
     "Embedder -> its checkpoint, or its own name where it has none."
     return {name: checkpoint_of(name, settings) for name in names}
 
-# %% ../../../nbs/75g_conversations_record.ipynb #c663a662
+# %% ../../../nbs/75g_conversations_record.ipynb #8d07a647
 def prediction_rows(systems: Predicted) -> pd.DataFrame:
     "utterance, unit, protocol, configuration, conv_length, split, seed, true, probability of each emotion."
     talks, table = systems.talks, systems.table
@@ -47,7 +47,7 @@ def prediction_rows(systems: Predicted) -> pd.DataFrame:
     kinds = dict.fromkeys(names, "category") | dict.fromkeys(emotions, "float16")
     return table[[*names, *emotions]].astype(kinds | dict(seed="int16", conv_length="int8"))
 
-# %% ../../../nbs/75g_conversations_record.ipynb #a89c0054
+# %% ../../../nbs/75g_conversations_record.ipynb #af7e06c6
 def _assumptions_of_networks(recipe: dict) -> list[tuple]:
     "Values of networks and training."
     return [
@@ -66,6 +66,7 @@ def _assumptions_of_networks(recipe: dict) -> list[tuple]:
         ("tokens", "lower-cased byte-level BPE of 4000, learned from the training texts, at most 64 a text",
          "'a custom tokenizer'")]
 
+# %% ../../../nbs/75g_conversations_record.ipynb #2e247183
 def _assumptions_of_sound() -> list[tuple]:
     "Values of the sound's features."
     return [
@@ -81,7 +82,8 @@ def _assumptions_of_inputs(study: Study, names: list[str]) -> list[tuple]:
     checkpoints = study.settings.checkpoints
     return [
         ("corpus", public_corpora(study.parameters["corpora"]),
-         "IEMOCAP is not public; a corpus with dialogues serves the questions of history, one with sound those of sound"),
+         "IEMOCAP is not public; a corpus with dialogues serves the questions of history, one with sound "
+         "those of sound"),
         ("embedders", ", ".join((TEXT | AUDIO)[name] for name in names), "ALBERT and wav2vec 2.0 have to be "
          f"downloaded; profile paper takes {checkpoints['albert']} and {checkpoints['wav2vec2-base']}"),
         ("width of the BiLSTM of words", study.parameters["width"],
@@ -95,7 +97,7 @@ def _assumptions_of_labels(talks: Conversations) -> list[tuple]:
          "scripted scenes of the test are taken out of training",
          "scripts repeat across IEMOCAP's sessions; main characters of a series speak on all sides")]
 
-# %% ../../../nbs/75g_conversations_record.ipynb #579d99a6
+# %% ../../../nbs/75g_conversations_record.ipynb #13a521d9
 def list_assumptions(study: Study, talks: Conversations,
                      names: list[str],   # embedders of words and sound
                      recipe: dict,       # what differs from CONVERSATION_RECIPE
