@@ -29,7 +29,7 @@ def fit_clusters(X: np.ndarray,                # (n, d) standardised features
                  clusters: int,                # K of KMeans
                  min_cluster_size: int,        # of HDBSCAN
                  ) -> tuple[pd.DataFrame, dict]:   # n rows: dim_0 ..., KMeans, HDBSCAN, "KMeans in UMAP" ...
-    "One clustering with each row's silhouettes. Facts: `indices` by clusterer, space, noise convention; `dbcv`."
+    "One clustering with each row's silhouettes. Facts: `indices`, one row per judgement, and `dbcv`."
     embedded = reduce(X, seed, n_components, n_neighbors, min_dist)
     spaces = dict(UMAP=embedded, features=X)
     labels = dict(KMeans=kmeans(embedded, clusters, seed),
