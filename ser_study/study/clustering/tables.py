@@ -7,18 +7,19 @@ __all__ = ['STANDS_FOR', 'BESIDE', 'KEPT', 'Printed', 'printed_numbers', 'index_
            'typical_transcripts', 'beside_nulls', 'null_rows', 'halve', 'noise_conventions', 'both_spaces',
            'probe_clusters', 'ami_by_factor', 'compare_words', 'stability_over_seeds', 'predictions', 'costs_of_fits']
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #593292f3
-from collections.abc import Iterable
+# %% ../../../nbs/74b_clustering_tables.ipynb #eb00a5b7
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from ...models.clustering import nearest_to_centre
 from ...models.probes import NULLS, probe, stability
-from .data import Material, text_name
-from .fits import CLUSTERERS, SPACES, Clusterings, fit_clusters, intervals_over_speakers
+from .data import Material
+from .fits import (CLUSTERERS, SPACES, Clusterings, fit_clusters,
+                                             intervals_over_speakers)
 from ..essay import result
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #ac7b3441
+# %% ../../../nbs/74b_clustering_tables.ipynb #da780eb5
 STANDS_FOR = {"minilm": "DistilBERT", "distilbert": "DistilBERT", "bert": "BERT", "roberta": "RoBERTa"}
 
 class Printed(NamedTuple):
@@ -30,16 +31,17 @@ class Printed(NamedTuple):
     stands_for: str | None    # the printed row that a substitute stands for
 
 def printed_numbers(material: Material) -> list[Printed]:
-    "Figure 3 (two voices, two clusterers), Figure 2 (text models), and sections 3 and 4 (voice alone, combined, best)."
+    "Figure 3 (voices, clusterers), Figure 2 (text models), sections 3 and 4 (voice alone, combined, best)."
     voices = [Printed("Fig 3", f"{name} + {clusterer}", name, clusterer, None)
               for name, clusterer in product(material.voice, CLUSTERERS)]
-    models = [Printed("Fig 2", name, f"openSMILE + {name}", "KMeans", STANDS_FOR.get(name)) for name in material.text]
+    models = [Printed("Fig 2", name, f"openSMILE + {name}", "KMeans", STANDS_FOR.get(name))
+              for name in material.text]
     text = [("paralinguistic only", "openSMILE"), ("combined", material.lead),
             ("best: DistilBERT and openSMILE", material.lead)]
     return voices + models + [Printed("Text", row, name, "KMeans", None) for row, name in text]
 
 def index_rows(clusterings: Clusterings, material: Material, resamples: int) -> list[dict]:
-    "Rows of results.csv: the three indices of each printed number, under each protocol, with intervals over speakers."
+    "Rows of results.csv: three indices of each printed number, by protocol, with intervals over speakers."
     wanted = list(product(clusterings.protocols, printed_numbers(material)))
     keys = [(protocol, printed.features, printed.clusterer) for protocol, printed in wanted]
     rows = []
@@ -56,7 +58,7 @@ def count_rows(material: Material) -> list[dict]:
     return [result("Text", "combined corpus", "clips", "paper", clips, clips, clips, clips),
             result("Text", "eGeMAPSv01a", "features", "paper", functionals, functionals, functionals, clips)]
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #9c98baa4
+# %% ../../../nbs/74b_clustering_tables.ipynb #1d3aa57f
 BESIDE = ["row", "column", "protocol", "published", "reproduced", "low", "high", "n", "verdict"]
 
 def select_item(compared: pd.DataFrame,   # of `Study.compare`
@@ -64,7 +66,7 @@ def select_item(compared: pd.DataFrame,   # of `Study.compare`
     "The rows of one figure or section, with the columns that a reader compares."
     return compared[(compared["item"] == item) & compared.protocol.notna()][BESIDE]
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #5151e41c
+# %% ../../../nbs/74b_clustering_tables.ipynb #042c4592
 def _purity(values: pd.Series) -> float:
     "Share of the most frequent value; NaN where none is known."
     return values.value_counts(normalize=True).max()
@@ -72,22 +74,26 @@ def _purity(values: pd.Series) -> float:
 def typical_transcripts(clusterings: Clusterings, material: Material) -> pd.DataFrame:
     "Figure 9: of each cluster of the best set, the three transcripts nearest the centre, and how pure it is."
     table = clusterings.fit("paper", material.lead, clusterings.seeds[0]).table
-    plane, labels, texts = table[["dim_0", "dim_1"]].to_numpy(), table.KMeans.to_numpy(), material.words[material.source]
-    rows = []
+    plane, labels = table[["dim_0", "dim_1"]].to_numpy(), table.KMeans.to_numpy()
+    texts, rows = material.words[material.source], []
     for cluster, nearest in nearest_to_centre(plane, labels, 3).items():
         members = material.clips[labels == cluster]
-        rows.append(dict(cluster=cluster, clips=len(members), transcripts=" | ".join(texts[row] for row in nearest),
-                         purity_sentence=_purity(members.sentence), purity_emotion=_purity(members.emotion)))
+        rows.append(dict(cluster=cluster, clips=len(members),
+                         transcripts=" | ".join(texts[row] for row in nearest),
+                         purity_sentence=_purity(members.sentence),
+                         purity_emotion=_purity(members.emotion)))
     return pd.DataFrame(rows)
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #a5d15cf3
+# %% ../../../nbs/74b_clustering_tables.ipynb #5aaf2b68
 def beside_nulls(clusterings: Clusterings, names: list[str]) -> pd.DataFrame:
     "Two indices of KMeans clusters in both spaces: of the recordings, and of each null of the same features."
     rows = []
-    for protocol, name, space, index in product(clusterings.protocols, names, SPACES, ("silhouette", "davies_bouldin")):
-        recordings = clusterings.index(protocol, name, index, space=space)
-        nulls = {f"{null} null": clusterings.index(protocol, name, index, space=space, null=null) for null in NULLS}
-        rows.append(dict(protocol=protocol, features=name, space=space, index=index, recordings=recordings, **nulls))
+    indices = ("silhouette", "davies_bouldin")
+    for protocol, name, space, index in product(clusterings.protocols, names, SPACES, indices):
+        found = {f"{null} null": clusterings.index(protocol, name, index, space=space, null=null)
+                 for null in NULLS}
+        rows.append(dict(protocol=protocol, features=name, space=space, index=index,
+                         recordings=clusterings.index(protocol, name, index, space=space), **found))
     return pd.DataFrame(rows)
 
 def null_rows(table: pd.DataFrame,    # of `beside_nulls`
@@ -97,12 +103,12 @@ def null_rows(table: pd.DataFrame,    # of `beside_nulls`
     for found in table.to_dict("records"):
         n = int(clusterings.protocols[found["protocol"]].rows.sum())
         for data in ("recordings", *(f"{null} null" for null in NULLS)):
-            value = found[data]
-            rows.append(result("Null", f"{found['features']}: {data}", f"{found['index']} in {found['space']}",
-                               found["protocol"], value, value, value, n, len(clusterings.seeds)))
+            value, column = found[data], f"{found['index']} in {found['space']}"
+            rows.append(result("Null", f"{found['features']}: {data}", column, found["protocol"],
+                               value, value, value, n, len(clusterings.seeds)))
     return rows
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #bcbb4169
+# %% ../../../nbs/74b_clustering_tables.ipynb #416cbd73
 def halve(clusterings: Clusterings, name: str, seed: int) -> pd.DataFrame:
     "Indices of KMeans clusters of all clips, and of a random half of them (paper protocol)."
     X = clusterings.features["paper"][name]
@@ -111,19 +117,21 @@ def halve(clusterings: Clusterings, name: str, seed: int) -> pd.DataFrame:
     halved, = clusterings.run(fit_clusters, [task], "half")
     whole = clusterings.fit("paper", name, clusterings.seeds[0])
     table = pd.DataFrame([dict(clips=len(fit.table), **fit.facts["indices"][0]) for fit in (whole, halved)])
-    return table[["clips", "clusterer", "space", "calinski_harabasz", "calinski_harabasz_per_utterance", "silhouette"]]
+    return table[["clips", "clusterer", "space", "calinski_harabasz", "calinski_harabasz_per_utterance",
+                  "silhouette"]]
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #4ec642be
+# %% ../../../nbs/74b_clustering_tables.ipynb #8eb9b713
 def noise_conventions(clusterings: Clusterings) -> pd.DataFrame:
-    "What HDBSCAN leaves out of each set of features, and two conventions for it (paper protocol, UMAP space)."
+    "Noise of HDBSCAN and its silhouette by two conventions (paper protocol, UMAP space)."
     rows = []
     for name in clusterings.sets:
-        def index(what, noise="as a cluster"): return clusterings.index("paper", name, what, "HDBSCAN", noise=noise)
-        dbcv = pd.DataFrame([clusterings.fit("paper", name, seed).facts["dbcv"] for seed in clusterings.seeds])
+        index = partial(clusterings.index, "paper", name, clusterer="HDBSCAN")
+        facts = [clusterings.fit("paper", name, seed).facts for seed in clusterings.seeds]
         rows.append(dict(features=name, noise_share=index("noise_share"), clusters=index("clusters"),
                          silhouette_noise_as_cluster=index("silhouette"),
-                         silhouette_noise_excluded=index("silhouette", "excluded"),
-                         DBCV=dbcv.HDBSCAN.mean(skipna=False), DBCV_of_KMeans=dbcv.KMeans.mean(skipna=False)))
+                         silhouette_noise_excluded=index("silhouette", noise="excluded"),
+                         DBCV=float(np.mean([one["dbcv"]["HDBSCAN"] for one in facts])),
+                         DBCV_of_KMeans=float(np.mean([one["dbcv"]["KMeans"] for one in facts]))))
     return pd.DataFrame(rows)
 
 def both_spaces(clusterings: Clusterings) -> pd.DataFrame:
@@ -135,30 +143,34 @@ def both_spaces(clusterings: Clusterings) -> pd.DataFrame:
         rows.append(dict(features=name, **found))
     return pd.DataFrame(rows)
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #9c6a7b8a
-def probe_clusters(clusterings: Clusterings, clips: pd.DataFrame) -> pd.DataFrame:   # ami, ari, v_measure
-    "Agreement of clusters with each known factor, the mean over seeds: protocol, features, clusterer, factor, ..."
+# %% ../../../nbs/74b_clustering_tables.ipynb #03ac600f
+def probe_clusters(clusterings: Clusterings,
+                   clips: pd.DataFrame,
+                   ) -> pd.DataFrame:   # protocol, features, clusterer, factor, ami, ari, v_measure
+    "Agreement of clusters with each known factor, the mean over seeds."
     found = []
-    for protocol, name, clusterer, seed in product(clusterings.protocols, clusterings.sets, CLUSTERERS, clusterings.seeds):
-        labels = clusterings.fit(protocol, name, seed).table[clusterer].to_numpy()
-        one = probe(labels, clips[clusterings.protocols[protocol].rows])
-        found.append(one.assign(protocol=protocol, features=name, clusterer=clusterer))
-    keys = ["protocol", "features", "clusterer", "factor"]
-    return pd.concat(found, ignore_index=True).groupby(keys, sort=False)[["ami", "ari", "v_measure"]].mean().reset_index()
+    for protocol, name, clusterer in product(clusterings.protocols, clusterings.sets, CLUSTERERS):
+        known = clips[clusterings.protocols[protocol].rows]
+        for labels in clusterings.column(protocol, name, clusterer):
+            one = probe(labels, known)
+            found.append(one.assign(protocol=protocol, features=name, clusterer=clusterer))
+    groups = pd.concat(found).groupby(["protocol", "features", "clusterer", "factor"], sort=False)
+    return groups[["ami", "ari", "v_measure"]].mean().reset_index()
 
-def ami_by_factor(probed: pd.DataFrame) -> pd.DataFrame:   # index protocol, features; a column for each factor
-    "AMI of KMeans clusters."
+def ami_by_factor(probed: pd.DataFrame,   # of `probe_clusters`
+                  ) -> pd.DataFrame:      # index protocol, features; a column for each factor
+    "AMI of KMeans clusters with each factor."
     kmeans = probed[probed.clusterer == "KMeans"]
     return kmeans.pivot_table(index=["protocol", "features"], columns="factor", values="ami", sort=False)
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #4e5c0fde
+# %% ../../../nbs/74b_clustering_tables.ipynb #90b9c622
 def _agreement(clusterings: Clusterings, one: str, other: str) -> float:
     "ARI of the KMeans clusters of two sets of features, the mean over seeds (paper protocol)."
     pairs = zip(clusterings.column("paper", one, "KMeans"), clusterings.column("paper", other, "KMeans"))
     return float(np.mean([stability(list(pair)) for pair in pairs]))
 
 def compare_words(clusterings: Clusterings, material: Material, ami: pd.DataFrame) -> pd.DataFrame:
-    "What recognition errors and the text model do to the combined clusters: AMI with factors, ARI with the best set."
+    "Combined clusters by text model and source of words: AMI with factors, ARI with the leading combination."
     factors = [factor for factor in ("emotion", "sentence") if factor in ami.columns]
     rows = []
     for name in (f"openSMILE + {text}" for text in material.text):
@@ -175,7 +187,7 @@ def stability_over_seeds(clusterings: Clusterings) -> pd.DataFrame:
         rows.append(dict(features=name, **found))
     return pd.DataFrame(rows)
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #2acbc146
+# %% ../../../nbs/74b_clustering_tables.ipynb #b01f866b
 KEPT = dict.fromkeys(("utterance", "unit", "true", "protocol", "features"), "category")
 KEPT |= dict(KMeans="int16", HDBSCAN="int16", seed="int16", dim_0="float32", dim_1="float32")
 
