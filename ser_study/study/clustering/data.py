@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['SOURCES', 'TEXT_MODELS', 'PAPERS_MODELS', 'pull_checkpoints', 'make_recognisers', 'Material', 'text_name',
            'require_transcripts', 'measure_clips', 'overview', 'count_defects', 'name_units', 'quote', 'describe_voice',
-           'describe_words', 'nearest_clips', 'word_errors', 'is_comparable', 'describe_corpora']
+           'describe_words', 'count_dimensions', 'nearest_clips', 'word_errors', 'is_comparable', 'describe_corpora',
+           'note_assumptions']
 
-# %% ../../../nbs/74a_clustering_data.ipynb #48d7952c
+# %% ../../../nbs/74a_clustering_data.ipynb #5b2812ba
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from ...data.corpora import CORPORA
@@ -19,7 +20,7 @@ from ...features.transcripts import CTC, PocketSphinx, word_error_table
 from ...settings import Settings, StudyError
 from ..essay import Study
 
-# %% ../../../nbs/74a_clustering_data.ipynb #955428da
+# %% ../../../nbs/74a_clustering_data.ipynb #daf1dd4a
 SOURCES = ("pocketsphinx", "wav2vec2", "oracle")
 TEXT_MODELS = ("minilm", "minilm-untrained", "distilbert", "bert", "roberta")
 PAPERS_MODELS = ("bert", "distilbert", "roberta")
@@ -39,7 +40,7 @@ def make_recognisers(sources: list[str], checkpoints: dict[str, str], settings: 
             "wav2vec2": lambda: CTC(checkpoints["wav2vec2"], settings.device, settings.workers)}
     return {name: make[name]() for name in sources if name != "oracle"}
 
-# %% ../../../nbs/74a_clustering_data.ipynb #95b72d47
+# %% ../../../nbs/74a_clustering_data.ipynb #461c3a7c
 @dataclass(frozen=True)
 class Material:
     "The clips of a study with their features."
@@ -81,7 +82,7 @@ def text_name(model: str, source: str, leading: str) -> str:
     "What a text model on the words of a source is called."
     return model if source == leading else f"{model} of {source}"
 
-# %% ../../../nbs/74a_clustering_data.ipynb #ecf85d6c
+# %% ../../../nbs/74a_clustering_data.ipynb #9263994d
 def require_transcripts(clips: pd.DataFrame, sources: list[str]) -> None:
     "`StudyError` where the corpus's own words are wanted and a clip has none."
     if "oracle" in sources and clips.transcript.isna().any():
@@ -107,7 +108,7 @@ def measure_clips(study: Study,
         text.update({name: np.stack(found) for name, found in vectors.items()})
     return Material(clips, {name: np.stack(values[name]) for name in voice}, words, text)
 
-# %% ../../../nbs/74a_clustering_data.ipynb #51d099a4
+# %% ../../../nbs/74a_clustering_data.ipynb #8844c8a7
 def overview(clips: pd.DataFrame) -> pd.DataFrame:
     "Clips, speakers, emotions, sentences and minutes of each corpus."
     return clips.groupby("corpus", sort=False).agg(
@@ -125,7 +126,7 @@ def name_units(speakers: np.ndarray) -> str:   # (n,)
     if count >= FEW: return f"{count} speakers"
     return "utterances, because there are too few speakers to generalise to others"
 
-# %% ../../../nbs/74a_clustering_data.ipynb #0df76de5
+# %% ../../../nbs/74a_clustering_data.ipynb #b8afd065
 def quote(text: str) -> str:
     "A text as a code span of Markdown, at most 200 characters."
     inside = text[:200].replace("`", "'") or "(nothing)"
@@ -152,7 +153,12 @@ def describe_words(material: Material, row: int) -> str:   # Markdown
         lines.append(f"- **{name}**: {matrix.shape[1]} numbers, the first {found}")
     return "\n".join(lines)
 
-# %% ../../../nbs/74a_clustering_data.ipynb #41620b76
+# %% ../../../nbs/74a_clustering_data.ipynb #0c248396
+def count_dimensions(features: dict[str, np.ndarray]) -> pd.DataFrame:   # set of features -> (n, d)
+    "How many dimensions each set of features has."
+    return pd.DataFrame([dict(features=name, dimensions=X.shape[1]) for name, X in features.items()])
+
+# %% ../../../nbs/74a_clustering_data.ipynb #badc3750
 def nearest_clips(features: dict[str, np.ndarray],    # set of features -> (n, d), standardised
                   clips: pd.DataFrame,                # n rows
                   row: int, count: int = 3,
@@ -167,7 +173,7 @@ def nearest_clips(features: dict[str, np.ndarray],    # set of features -> (n, d
     columns = ["features", "distance", "emotion", "sentence", "speaker"]
     return pd.concat(found, ignore_index=True)[columns]
 
-# %% ../../../nbs/74a_clustering_data.ipynb #b1d8c05e
+# %% ../../../nbs/74a_clustering_data.ipynb #a503c41b
 def word_errors(material: Material,
                 groups: tuple[str, ...] = ("corpus", "emotion", "sex"),
                 ) -> pd.DataFrame:   # transcripts, group, value, utterances, words, errors of each kind, wer
@@ -181,7 +187,7 @@ def word_errors(material: Material,
                 found.append(dict(transcripts=source, group=group, value=str(value), **row))
     return pd.DataFrame(found).convert_dtypes()
 
-# %% ../../../nbs/74a_clustering_data.ipynb #2cb14a41
+# %% ../../../nbs/74a_clustering_data.ipynb #23ced447
 def is_comparable(corpora: list[str],        # keys, or paths of tables
                   clips: pd.DataFrame, sources: list[str], models: list[str],
                   ) -> str:                  # reproduction, replication or demo
@@ -206,3 +212,36 @@ def describe_corpora(found: pd.DataFrame,    # utterances before screening
                               licence=corpus.licence if corpus else None,
                               fingerprint=text_key("".join(sorted(used.audio_key))))
     return described
+
+# %% ../../../nbs/74a_clustering_data.ipynb #8e16cfe7
+def _spectral_rows(names: list[str]) -> list[str]:   # of `SpectralStatistics`
+    "The features behind the names of statistics: mfcc behind mfcc_3_mean."
+    return sorted({name.rsplit("_", 1)[0].rstrip("0123456789").rstrip("_") for name in names})
+
+def note_assumptions(study: Study, material: Material,
+                     spectral: list[str],    # names of librosa's statistics
+                     ) -> None:
+    "Tell the study each value that the paper does not give."
+    p, checkpoints = study.parameters, study.settings.checkpoints
+    models = list(dict.fromkeys(name.split(" of ")[0] for name in material.text))
+    planar = f"n_components 2, n_neighbors {p['n_neighbors']}, min_dist {p['min_dist']}"
+    statistics = f"mean and standard deviation over time of {', '.join(_spectral_rows(spectral))}; {len(spectral)} values"
+    for what, value, why in (
+        ("K of KMeans", p["clusters"],
+         "the paper does not give it; Figure 9 lists eight clusters, the table of means five"),
+        ("UMAP", planar, "not given; umap-learn's defaults, and the figures are planes"),
+        ("space of the indices", "UMAP",
+         "not given; the published values are out of reach in the feature space, and are usual for a UMAP plane"),
+        ("HDBSCAN", f"min_cluster_size {p['min_cluster_size']}", "not given"),
+        ("noise", "counts as a cluster", "not given; it is what scikit-learn does with label -1"),
+        ("librosa features", statistics, "the paper names MFCCs and 'a variety of acoustic features'"),
+        ("pooling of token embeddings", p["pooling"], "not given"),
+        ("transcripts", ", ".join(material.words),
+         f"the paper names wav2vec 2.0 but no checkpoint; profile 'paper' takes {checkpoints['wav2vec2']}"),
+        ("text models", ", ".join(models),
+         "the paper names BERT, DistilBERT and RoBERTa but no checkpoints; profile 'paper' takes the base models"),
+        ("letter case", "as the recogniser writes it",
+         "not given; it matters to cased models such as RoBERTa alone"),
+        ("sampling rate", "16 kHz", "not given; CREMA-D is published at 16 kHz, and one rate is used for all"),
+        ("nearest to the centre", "in the UMAP space", "Figure 9 does not say"),
+    ): study.assume(what, value, why)
