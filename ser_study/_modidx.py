@@ -1181,8 +1181,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                     'ser_study/study/clustering/data.py'),
                                                  'ser_study.study.clustering.data.count_dimensions': ( 'clustering_data.html#count_dimensions',
                                                                                                        'ser_study/study/clustering/data.py'),
-                                                 'ser_study.study.clustering.data.describe_corpora': ( 'clustering_data.html#describe_corpora',
-                                                                                                       'ser_study/study/clustering/data.py'),
                                                  'ser_study.study.clustering.data.describe_voice': ( 'clustering_data.html#describe_voice',
                                                                                                      'ser_study/study/clustering/data.py'),
                                                  'ser_study.study.clustering.data.describe_words': ( 'clustering_data.html#describe_words',

@@ -5,22 +5,20 @@
 # %% auto #0
 __all__ = ['SOURCES', 'TEXT_MODELS', 'PAPERS_MODELS', 'pull_checkpoints', 'make_recognisers', 'Material', 'text_name',
            'require_transcripts', 'measure_clips', 'overview', 'count_defects', 'name_units', 'quote', 'describe_voice',
-           'describe_words', 'count_dimensions', 'nearest_clips', 'word_errors', 'is_comparable', 'describe_corpora',
-           'note_assumptions']
+           'describe_words', 'count_dimensions', 'nearest_clips', 'word_errors', 'is_comparable', 'note_assumptions']
 
-# %% ../../../nbs/74a_clustering_data.ipynb #5b2812ba
+# %% ../../../nbs/74a_clustering_data.ipynb #46c0b1c6
 from dataclasses import dataclass
 import numpy as np, pandas as pd
-from ...data.corpora import CORPORA
 from ...evaluation.published import kind_of_result
 from ...evaluation.resampling import FEW
 from ...features.checkpoints import pull
-from ...features.store import text_key
 from ...features.transcripts import CTC, PocketSphinx, word_error_table
 from ...settings import Settings, StudyError
 from ..essay import Study
+from ..runs import complete
 
-# %% ../../../nbs/74a_clustering_data.ipynb #daf1dd4a
+# %% ../../../nbs/74a_clustering_data.ipynb #81234f9d
 SOURCES = ("pocketsphinx", "wav2vec2", "oracle")
 TEXT_MODELS = ("minilm", "minilm-untrained", "distilbert", "bert", "roberta")
 PAPERS_MODELS = ("bert", "distilbert", "roberta")
@@ -40,7 +38,7 @@ def make_recognisers(sources: list[str], checkpoints: dict[str, str], settings: 
             "wav2vec2": lambda: CTC(checkpoints["wav2vec2"], settings.device, settings.workers)}
     return {name: make[name]() for name in sources if name != "oracle"}
 
-# %% ../../../nbs/74a_clustering_data.ipynb #461c3a7c
+# %% ../../../nbs/74a_clustering_data.ipynb #150ca2fa
 @dataclass(frozen=True)
 class Material:
     "The clips of a study with their features."
@@ -82,7 +80,7 @@ def text_name(model: str, source: str, leading: str) -> str:
     "What a text model on the words of a source is called."
     return model if source == leading else f"{model} of {source}"
 
-# %% ../../../nbs/74a_clustering_data.ipynb #9263994d
+# %% ../../../nbs/74a_clustering_data.ipynb #6530f9c9
 def require_transcripts(clips: pd.DataFrame, sources: list[str]) -> None:
     "`StudyError` where the corpus's own words are wanted and a clip has none."
     if "oracle" in sources and clips.transcript.isna().any():
@@ -108,7 +106,7 @@ def measure_clips(study: Study,
         text.update({name: np.stack(found) for name, found in vectors.items()})
     return Material(clips, {name: np.stack(values[name]) for name in voice}, words, text)
 
-# %% ../../../nbs/74a_clustering_data.ipynb #8844c8a7
+# %% ../../../nbs/74a_clustering_data.ipynb #22846f34
 def overview(clips: pd.DataFrame) -> pd.DataFrame:
     "Clips, speakers, emotions, sentences and minutes of each corpus."
     return clips.groupby("corpus", sort=False).agg(
@@ -126,7 +124,7 @@ def name_units(speakers: np.ndarray) -> str:   # (n,)
     if count >= FEW: return f"{count} speakers"
     return "utterances, because there are too few speakers to generalise to others"
 
-# %% ../../../nbs/74a_clustering_data.ipynb #b8afd065
+# %% ../../../nbs/74a_clustering_data.ipynb #0e69a263
 def quote(text: str) -> str:
     "A text as a code span of Markdown, at most 200 characters."
     inside = text[:200].replace("`", "'") or "(nothing)"
@@ -153,12 +151,12 @@ def describe_words(material: Material, row: int) -> str:   # Markdown
         lines.append(f"- **{name}**: {matrix.shape[1]} numbers, the first {found}")
     return "\n".join(lines)
 
-# %% ../../../nbs/74a_clustering_data.ipynb #0c248396
+# %% ../../../nbs/74a_clustering_data.ipynb #2615b157
 def count_dimensions(features: dict[str, np.ndarray]) -> pd.DataFrame:   # set of features -> (n, d)
     "How many dimensions each set of features has."
     return pd.DataFrame([dict(features=name, dimensions=X.shape[1]) for name, X in features.items()])
 
-# %% ../../../nbs/74a_clustering_data.ipynb #badc3750
+# %% ../../../nbs/74a_clustering_data.ipynb #57b3e1f3
 def nearest_clips(features: dict[str, np.ndarray],    # set of features -> (n, d), standardised
                   clips: pd.DataFrame,                # n rows
                   row: int, count: int = 3,
@@ -173,7 +171,7 @@ def nearest_clips(features: dict[str, np.ndarray],    # set of features -> (n, d
     columns = ["features", "distance", "emotion", "sentence", "speaker"]
     return pd.concat(found, ignore_index=True)[columns]
 
-# %% ../../../nbs/74a_clustering_data.ipynb #a503c41b
+# %% ../../../nbs/74a_clustering_data.ipynb #2f2fd663
 def word_errors(material: Material,
                 groups: tuple[str, ...] = ("corpus", "emotion", "sex"),
                 ) -> pd.DataFrame:   # transcripts, group, value, utterances, words, errors of each kind, wer
@@ -187,33 +185,16 @@ def word_errors(material: Material,
                 found.append(dict(transcripts=source, group=group, value=str(value), **row))
     return pd.DataFrame(found).convert_dtypes()
 
-# %% ../../../nbs/74a_clustering_data.ipynb #23ced447
-def is_comparable(corpora: list[str],        # keys, or paths of tables
-                  clips: pd.DataFrame, sources: list[str], models: list[str],
+# %% ../../../nbs/74a_clustering_data.ipynb #6428fff5
+def is_comparable(about: dict[str, dict],    # of `about_corpora`
+                  corpora: list[str],        # keys, or paths of tables
+                  sources: list[str], models: list[str],
                   ) -> str:                  # reproduction, replication or demo
     "How far this run's numbers may be compared with the paper's."
-    complete = all(key in CORPORA and (clips.corpus == key).sum() >= CORPORA[key].count for key in corpora)
     checkpoints = set(models) <= set(PAPERS_MODELS) and sources[0] == "wav2vec2"
-    return kind_of_result(set(corpora), complete, checkpoints, {"ravdess", "crema_d"})
+    return kind_of_result(set(corpora), complete(about), checkpoints, {"ravdess", "crema_d"})
 
-def describe_corpora(found: pd.DataFrame,    # utterances before screening
-                     clips: pd.DataFrame,    # the clips that were used
-                     ) -> dict[str, dict]:   # corpus -> what run.json states about it
-    "Title, clips, expected, used, dropped, licence and fingerprint of each corpus."
-    described = {}
-    for key in clips.corpus.unique():
-        corpus, used = CORPORA.get(key), clips[clips.corpus == key]
-        count = int(found.corpus.eq(key).sum())
-        described[key] = dict(title=corpus.title if corpus else key,
-                              clips=count,
-                              expected=corpus.count if corpus else None,
-                              used=len(used),
-                              dropped=count - len(used),
-                              licence=corpus.licence if corpus else None,
-                              fingerprint=text_key("".join(sorted(used.audio_key))))
-    return described
-
-# %% ../../../nbs/74a_clustering_data.ipynb #8e16cfe7
+# %% ../../../nbs/74a_clustering_data.ipynb #68762ec8
 def _spectral_rows(names: list[str]) -> list[str]:   # of `SpectralStatistics`
     "The features behind the names of statistics: mfcc behind mfcc_3_mean."
     return sorted({name.rsplit("_", 1)[0].rstrip("0123456789").rstrip("_") for name in names})
@@ -225,13 +206,14 @@ def note_assumptions(study: Study, material: Material,
     p, checkpoints = study.parameters, study.settings.checkpoints
     models = list(dict.fromkeys(name.split(" of ")[0] for name in material.text))
     planar = f"n_components 2, n_neighbors {p['n_neighbors']}, min_dist {p['min_dist']}"
-    statistics = f"mean and standard deviation over time of {', '.join(_spectral_rows(spectral))}; {len(spectral)} values"
+    rows = ", ".join(_spectral_rows(spectral))
+    statistics = f"mean and standard deviation over time of {rows}; {len(spectral)} values"
     for what, value, why in (
         ("K of KMeans", p["clusters"],
          "the paper does not give it; Figure 9 lists eight clusters, the table of means five"),
         ("UMAP", planar, "not given; umap-learn's defaults, and the figures are planes"),
         ("space of the indices", "UMAP",
-         "not given; the published values are out of reach in the feature space, and are usual for a UMAP plane"),
+         "not given; the published values are out of reach in the feature space, and usual for a UMAP plane"),
         ("HDBSCAN", f"min_cluster_size {p['min_cluster_size']}", "not given"),
         ("noise", "counts as a cluster", "not given; it is what scikit-learn does with label -1"),
         ("librosa features", statistics, "the paper names MFCCs and 'a variety of acoustic features'"),
@@ -239,9 +221,10 @@ def note_assumptions(study: Study, material: Material,
         ("transcripts", ", ".join(material.words),
          f"the paper names wav2vec 2.0 but no checkpoint; profile 'paper' takes {checkpoints['wav2vec2']}"),
         ("text models", ", ".join(models),
-         "the paper names BERT, DistilBERT and RoBERTa but no checkpoints; profile 'paper' takes the base models"),
+         "the paper names BERT, DistilBERT, RoBERTa but no checkpoints; profile 'paper' takes the base models"),
         ("letter case", "as the recogniser writes it",
          "not given; it matters to cased models such as RoBERTa alone"),
-        ("sampling rate", "16 kHz", "not given; CREMA-D is published at 16 kHz, and one rate is used for all"),
+        ("sampling rate", "16 kHz",
+         "not given; CREMA-D is published at 16 kHz, and one rate is used for all"),
         ("nearest to the centre", "in the UMAP space", "Figure 9 does not say"),
     ): study.assume(what, value, why)
