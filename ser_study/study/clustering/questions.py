@@ -6,7 +6,7 @@
 __all__ = ['QUESTION1', 'QUESTION2', 'FACTORS', 'DEMO', 'silhouette_gains', 'gain_rows', 'emotions_or_sentences', 'factor_rows',
            'tell_gain', 'tell_gains', 'tell_factor', 'tell_factors', 'tell_nesting', 'write_answer']
 
-# %% ../../../nbs/74d_clustering_questions.ipynb #2a65e804
+# %% ../../../nbs/74d_clustering_questions.ipynb #8ba3361d
 from itertools import product
 import numpy as np, pandas as pd
 from sklearn.metrics import adjusted_mutual_info_score
@@ -16,7 +16,7 @@ from .fits import Clusterings
 from ..essay import result
 from ..fits import Task
 
-# %% ../../../nbs/74d_clustering_questions.ipynb #541e8d2d
+# %% ../../../nbs/74d_clustering_questions.ipynb #248bf7b5
 QUESTION1 = ["protocol", "transcripts", "judged_in", "voice", "combined", "difference", "low", "high",
              "difference_of_nulls"]
 
@@ -47,7 +47,7 @@ def gain_rows(gains: pd.DataFrame,    # of `silhouette_gains`
                            gain.low, gain.high, n, len(clusterings.seeds)))
     return rows
 
-# %% ../../../nbs/74d_clustering_questions.ipynb #042abd3f
+# %% ../../../nbs/74d_clustering_questions.ipynb #aa7dd1f0
 QUESTION2 = ["protocol", "features", "ami_with", "ami", "low", "high", "n"]
 FACTORS = {"first": "emotion", "second": "sentence", "second - first": "sentence - emotion"}
 
@@ -85,7 +85,7 @@ def factor_rows(factors: pd.DataFrame,    # of `emotions_or_sentences`
                            found.high, found.n, seeds))
     return rows
 
-# %% ../../../nbs/74d_clustering_questions.ipynb #92d84958
+# %% ../../../nbs/74d_clustering_questions.ipynb #52d498ef
 DEMO = ("*These recordings are synthesised: the numbers show that the study runs, and say nothing about "
         "emotions.*")
 
@@ -105,14 +105,14 @@ def tell_gains(gains: pd.DataFrame) -> str:
     "Question 1 for every protocol and source of words, as a list in Markdown."
     return "\n".join(tell_gain(gain) for gain in gains.itertuples())
 
-# %% ../../../nbs/74d_clustering_questions.ipynb #dabd21aa
+# %% ../../../nbs/74d_clustering_questions.ipynb #7c80296a
 def tell_factor(protocol: str, name: str, table: pd.DataFrame) -> str:   # rows of one protocol and set
     "Question 2 for one protocol and set of features, as a line of Markdown."
     by = table.set_index("ami_with")
     gap = by.loc["sentence - emotion"]
-    kind = _side(gap.low, gap.high, "sentences rather than emotions", "emotions rather than sentences",
-                 "neither clearly")
-    return (f"- **{protocol} protocol, {name}**: the clusters are {kind}. AMI with the sentence "
+    kind = _side(gap.low, gap.high, "agree more with the sentences than with the emotions",
+                 "agree more with the emotions than with the sentences", "do not clearly agree more with one")
+    return (f"- **{protocol} protocol, {name}**: the clusters {kind}. AMI with the sentence "
             f"{by.ami['sentence']:.3f}, with the emotion {by.ami['emotion']:.3f}, difference {gap.ami:+.3f} "
             f"[{gap.low:+.3f}, {gap.high:+.3f}].")
 
@@ -122,7 +122,7 @@ def tell_factors(factors: pd.DataFrame) -> str:
     groups = factors.groupby(["protocol", "features"], sort=False)
     return "\n".join(tell_factor(*key, table) for key, table in groups)
 
-# %% ../../../nbs/74d_clustering_questions.ipynb #e53646d4
+# %% ../../../nbs/74d_clustering_questions.ipynb #de38475f
 def tell_nesting(clips: pd.DataFrame) -> str:
     "How much the corpus tells about the sentence; empty for one corpus, or where sentences are unknown."
     known = clips.dropna(subset=["sentence"])
