@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CHANGES', 'Sensitivity', 'measure_sensitivity', 'tell_sensitivity', 'tune', 'step_costs', 'cost_note']
 
-# %% ../../../nbs/74e_clustering_experiments.ipynb #a6250332
+# %% ../../../nbs/74e_clustering_experiments.ipynb #de90e657
 import warnings
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from ..essay import Study
 from ..runs import measured
 from ..tuning import search
 
-# %% ../../../nbs/74e_clustering_experiments.ipynb #58f08f54
+# %% ../../../nbs/74e_clustering_experiments.ipynb #483e4aea
 CHANGES = {"gain 0.999": lambda signal: (signal * 0.999).astype(np.float32),
            "5 ms later": lambda signal: signal[80:]}   # at 16 kHz
 
@@ -43,7 +43,7 @@ def _correlate(a: np.ndarray, b: np.ndarray) -> float:
     "Pearson correlation, NaN where one of the two is constant."
     return np.corrcoef(a, b)[0, 1] if a.std() and b.std() else np.nan
 
-# %% ../../../nbs/74e_clustering_experiments.ipynb #ff6d36fc
+# %% ../../../nbs/74e_clustering_experiments.ipynb #1447d18b
 def _draw(count: int, size: int, seed: int) -> list[int]:
     "Row numbers of a random sample, sorted."
     return sorted(np.random.default_rng(seed).permutation(count)[:size])
@@ -70,19 +70,19 @@ def measure_sensitivity(study: Study, material: Material, v01a: Functionals, see
     agreement = np.array([_correlate(a, b) for a, b in pairs])
     return Sensitivity(moved, agreement, v01a.names == v02.names, len(kept))
 
-# %% ../../../nbs/74e_clustering_experiments.ipynb #13bb1fd1
+# %% ../../../nbs/74e_clustering_experiments.ipynb #1df6c190
 def tell_sensitivity(found: Sensitivity) -> str:
     "The columns that move much, and those that differ between the two versions."
     much = {name: int((shift > .1).sum()) for name, shift in found.moved.items()}
     names = "the same" if found.same_names else "different"
     count = len(found.correlation)
-    return (f"Over {found.clips} clips, {much['gain 0.999']} of {count} columns move by more than a tenth of a "
-            "standard deviation in one clip of twenty under a gain of 0.999, "
+    return (f"Over {found.clips} clips, {much['gain 0.999']} of {count} columns move by more than a tenth of "
+            "a standard deviation in one clip of twenty under a gain of 0.999, "
             f"{much['5 ms later']} under a shift of 5 ms. The column names of v01a and v02 are {names}; "
             f"{(found.correlation < .99).sum()} columns correlate below 0.99 between the two sets, "
             f"{(found.correlation < .9).sum()} below 0.9.")
 
-# %% ../../../nbs/74e_clustering_experiments.ipynb #5851e8f3
+# %% ../../../nbs/74e_clustering_experiments.ipynb #7a47e120
 def _best(clusterings: Clusterings, X: np.ndarray, judge: str, space: dict, trials: int, seed: int) -> dict:
     "The configuration with the highest silhouette of KMeans in a space."
     first = clusterings.seeds[0]
@@ -113,7 +113,7 @@ def tune(study: Study, clusterings: Clusterings, material: Material,
                          AMI_emotion=ami.get("emotion", np.nan), AMI_sentence=ami.get("sentence", np.nan)))
     return pd.DataFrame(rows)
 
-# %% ../../../nbs/74e_clustering_experiments.ipynb #dd134086
+# %% ../../../nbs/74e_clustering_experiments.ipynb #f453e3bf
 def step_costs(material: Material, extractors: dict,    # name -> of voice
                recognisers: dict, encoders: dict,       # name -> extractor
                clusterings: Clusterings, seed: int, size: int = 24,

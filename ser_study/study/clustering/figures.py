@@ -7,7 +7,7 @@ __all__ = ['SHOWN', 'TITLES', 'PANELS', 'sentence_figure', 'cross_sentences', 'd
            'index_figure', 'factor_figure', 'cluster_maps', 'clusterer_maps', 'factor_maps', 'probes_figure',
            'sensitivity_figure', 'overview_figure']
 
-# %% ../../../nbs/74f_clustering_figures.ipynb #094879c9
+# %% ../../../nbs/74f_clustering_figures.ipynb #466bb2bf
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns
 from ...models.probes import NULLS
 from ...protocol.fusion import standardise
@@ -17,7 +17,7 @@ from .fits import CLUSTERERS, Clusterings
 from .tables import select_item
 from ..reporting import interval_plot, scatter_panels
 
-# %% ../../../nbs/74f_clustering_figures.ipynb #2601c1f2
+# %% ../../../nbs/74f_clustering_figures.ipynb #897f329b
 SHOWN = 40   # sentences at most
 
 def sentence_figure(clips: pd.DataFrame) -> plt.Figure:
@@ -39,7 +39,7 @@ def describe_sentences(clips: pd.DataFrame) -> str:
     crossed = cross_sentences(clips)
     return f"Clips by sentence and emotion: {len(crossed)} sentences, {crossed.shape[1]} emotions."
 
-# %% ../../../nbs/74f_clustering_figures.ipynb #6acc042a
+# %% ../../../nbs/74f_clustering_figures.ipynb #7ec90e5b
 def functionals_figure(functionals: np.ndarray) -> plt.Figure:   # (n, d) in openSMILE's order
     "Box plots of the standardised functionals; whiskers span the 5th to the 95th percentile."
     figure, axis = plt.subplots(figsize=(11, 4.6))
@@ -50,7 +50,7 @@ def functionals_figure(functionals: np.ndarray) -> plt.Figure:   # (n, d) in ope
              ylabel="standard deviations", xticks=range(1, count + 1, 8), xticklabels=range(0, count, 8))
     return figure
 
-# %% ../../../nbs/74f_clustering_figures.ipynb #c5d891eb
+# %% ../../../nbs/74f_clustering_figures.ipynb #52a5eeed
 TITLES = {"silhouette": "silhouette (higher is better)", "davies_bouldin": "Davies-Bouldin (lower is better)"}
 
 PANELS = {"emotion": "AMI with the emotion", "sentence": "AMI with the sentence",
@@ -67,7 +67,7 @@ def factor_figure(factors: pd.DataFrame,   # of `emotions_or_sentences`
     table = factors.rename(columns=dict(features="row", ami_with="column", ami="reproduced"))
     return interval_plot(table, list(PANELS), PANELS, zero=True, label="{} protocol")
 
-# %% ../../../nbs/74f_clustering_figures.ipynb #5367e79b
+# %% ../../../nbs/74f_clustering_figures.ipynb #36489669
 def _place(clusterings: Clusterings, name: str, colour: str) -> tuple[np.ndarray, np.ndarray]:
     "(n, 2) places and (n,) values of a column, such as KMeans."
     table = clusterings.fit("paper", name, clusterings.seeds[0]).table
@@ -89,7 +89,7 @@ def factor_maps(clusterings: Clusterings, material: Material) -> plt.Figure:
               for factor in ("emotion", "sentence")}
     return scatter_panels(panels, legend=material.clips.sentence.nunique() <= 14)
 
-# %% ../../../nbs/74f_clustering_figures.ipynb #39bbc47d
+# %% ../../../nbs/74f_clustering_figures.ipynb #6eb799d4
 def probes_figure(ami: pd.DataFrame) -> plt.Figure:   # of `ami_by_factor`
     "AMI of KMeans clusters with each factor: a row for each set of features, a panel for each protocol."
     protocols = list(dict.fromkeys(ami.index.get_level_values("protocol")))
@@ -111,7 +111,7 @@ def sensitivity_figure(found: Sensitivity) -> plt.Figure:
     axis.legend()
     return figure
 
-# %% ../../../nbs/74f_clustering_figures.ipynb #51fb4bd1
+# %% ../../../nbs/74f_clustering_figures.ipynb #01e17927
 def _draw_nulls(axis, bars: pd.DataFrame) -> None:   # a row for each set of features
     "The silhouette of the recordings as bars, of the nulls as lines."
     axis.bar(bars.index, bars.recordings, .5, color="C0", label="the recordings")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Match', 'printed_means', 'match_clusters', 'find_means', 'mean_rows', 'mean_table', 'mean_note']
 
-# %% ../../../nbs/74c_clustering_means.ipynb #d7858dc0
+# %% ../../../nbs/74c_clustering_means.ipynb #e4c820f2
 from itertools import product
 from typing import NamedTuple
 import numpy as np, pandas as pd
@@ -16,7 +16,7 @@ from .data import Material
 from .fits import Clusterings, fit_clusters
 from ..essay import result
 
-# %% ../../../nbs/74c_clustering_means.ipynb #dbc9dd3f
+# %% ../../../nbs/74c_clustering_means.ipynb #ebcaa28a
 class Match(NamedTuple):
     "Our clusters beside the printed ones."
     labels: np.ndarray       # (n,) our cluster of each clip, from 0
@@ -42,7 +42,7 @@ def match_clusters(raw: pd.DataFrame,       # (n, p) functionals
     names = {int(own): printed.index[other] for own, other in zip(*linear_sum_assignment(distance))}
     return Match(labels, raw, printed, names, distance)
 
-# %% ../../../nbs/74c_clustering_means.ipynb #ac08bdf9
+# %% ../../../nbs/74c_clustering_means.ipynb #1ebe3910
 def find_means(clusterings: Clusterings, material: Material, paper: str) -> Match:
     "Cluster the leading combination with K = 5 (paper protocol, first seed) and match the printed clusters."
     printed, functionals = printed_means(paper), material.voice["openSMILE"]
@@ -64,7 +64,7 @@ def mean_rows(match: Match,
         rows.append(result("Cluster means", name, column, "paper", values.mean(), low, high, len(members)))
     return rows
 
-# %% ../../../nbs/74c_clustering_means.ipynb #6d708f10
+# %% ../../../nbs/74c_clustering_means.ipynb #46cc9e62
 def mean_table(match: Match, columns: int = 8) -> pd.DataFrame:   # cluster, of (published, ours), feat_0, ...
     "Printed means and ours under one another, for the first of the printed functionals."
     ours = match.raw.groupby(match.labels).mean().rename(index=match.names)

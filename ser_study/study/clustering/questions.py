@@ -6,7 +6,7 @@
 __all__ = ['QUESTION1', 'QUESTION2', 'FACTORS', 'DEMO', 'silhouette_gains', 'gain_rows', 'emotions_or_sentences', 'factor_rows',
            'tell_gain', 'tell_gains', 'tell_factor', 'tell_factors', 'tell_nesting', 'write_answer']
 
-# %% ../../../nbs/74d_clustering_questions.ipynb #8ba3361d
+# %% ../../../nbs/74d_clustering_questions.ipynb #6dd10789
 from itertools import product
 import numpy as np, pandas as pd
 from sklearn.metrics import adjusted_mutual_info_score
@@ -16,7 +16,7 @@ from .fits import Clusterings
 from ..essay import result
 from ..fits import Task
 
-# %% ../../../nbs/74d_clustering_questions.ipynb #248bf7b5
+# %% ../../../nbs/74d_clustering_questions.ipynb #5f7c0452
 QUESTION1 = ["protocol", "transcripts", "judged_in", "voice", "combined", "difference", "low", "high",
              "difference_of_nulls"]
 
@@ -47,7 +47,7 @@ def gain_rows(gains: pd.DataFrame,    # of `silhouette_gains`
                            gain.low, gain.high, n, len(clusterings.seeds)))
     return rows
 
-# %% ../../../nbs/74d_clustering_questions.ipynb #aa7dd1f0
+# %% ../../../nbs/74d_clustering_questions.ipynb #88024318
 QUESTION2 = ["protocol", "features", "ami_with", "ami", "low", "high", "n"]
 FACTORS = {"first": "emotion", "second": "sentence", "second - first": "sentence - emotion"}
 
@@ -85,7 +85,7 @@ def factor_rows(factors: pd.DataFrame,    # of `emotions_or_sentences`
                            found.high, found.n, seeds))
     return rows
 
-# %% ../../../nbs/74d_clustering_questions.ipynb #52d498ef
+# %% ../../../nbs/74d_clustering_questions.ipynb #bfb74c1b
 DEMO = ("*These recordings are synthesised: the numbers show that the study runs, and say nothing about "
         "emotions.*")
 
@@ -105,7 +105,7 @@ def tell_gains(gains: pd.DataFrame) -> str:
     "Question 1 for every protocol and source of words, as a list in Markdown."
     return "\n".join(tell_gain(gain) for gain in gains.itertuples())
 
-# %% ../../../nbs/74d_clustering_questions.ipynb #7c80296a
+# %% ../../../nbs/74d_clustering_questions.ipynb #87fdff34
 def tell_factor(protocol: str, name: str, table: pd.DataFrame) -> str:   # rows of one protocol and set
     "Question 2 for one protocol and set of features, as a line of Markdown."
     by = table.set_index("ami_with")
@@ -122,7 +122,7 @@ def tell_factors(factors: pd.DataFrame) -> str:
     groups = factors.groupby(["protocol", "features"], sort=False)
     return "\n".join(tell_factor(*key, table) for key, table in groups)
 
-# %% ../../../nbs/74d_clustering_questions.ipynb #de38475f
+# %% ../../../nbs/74d_clustering_questions.ipynb #abdc4a29
 def tell_nesting(clips: pd.DataFrame) -> str:
     "How much the corpus tells about the sentence; empty for one corpus, or where sentences are unknown."
     known = clips.dropna(subset=["sentence"])

@@ -8,7 +8,7 @@ __all__ = ['STANDS_FOR', 'BESIDE', 'SUMMARY', 'KEPT', 'Printed', 'printed_number
            'noise_conventions', 'both_spaces', 'probe_clusters', 'ami_by_factor', 'compare_words',
            'stability_over_seeds', 'predictions', 'costs_of_fits']
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #148e1a5b
+# %% ../../../nbs/74b_clustering_tables.ipynb #958f3e53
 from functools import partial
 from itertools import product
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from .fits import (CLUSTERERS, SPACES, Clusterings, fit_clusters,
                                              intervals_over_speakers)
 from ..essay import result
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #80b8d708
+# %% ../../../nbs/74b_clustering_tables.ipynb #9896998c
 STANDS_FOR = {"minilm": "DistilBERT", "distilbert": "DistilBERT", "bert": "BERT", "roberta": "RoBERTa"}
 
 class Printed(NamedTuple):
@@ -59,7 +59,7 @@ def count_rows(material: Material) -> list[dict]:
     return [result("Text", "combined corpus", "clips", "paper", clips, clips, clips, clips),
             result("Text", "eGeMAPSv01a", "features", "paper", functionals, functionals, functionals, clips)]
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #746dd3b5
+# %% ../../../nbs/74b_clustering_tables.ipynb #55bfb0ea
 BESIDE = ["row", "column", "protocol", "published", "reproduced", "low", "high", "n", "verdict"]
 
 def select_item(compared: pd.DataFrame,   # of `Study.compare`
@@ -79,7 +79,7 @@ def interval_note(clusterings: Clusterings) -> str:
     return (f"95 % intervals over {units}; mean of {seeds} seeds. KMeans with K = {K}; noise counts as a "
             "cluster, as in scikit-learn.")
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #57f20e82
+# %% ../../../nbs/74b_clustering_tables.ipynb #1d85ec34
 def _purity(values: pd.Series) -> float:
     "Share of the most frequent value; NaN where none is known."
     return values.value_counts(normalize=True).max()
@@ -97,7 +97,7 @@ def typical_transcripts(clusterings: Clusterings, material: Material) -> pd.Data
                          purity_emotion=_purity(members.emotion)))
     return pd.DataFrame(rows)
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #ee1ad30d
+# %% ../../../nbs/74b_clustering_tables.ipynb #26b4ff5e
 def beside_nulls(clusterings: Clusterings, names: list[str]) -> pd.DataFrame:
     "Two indices of KMeans clusters in both spaces: of the recordings, and of each null of the same features."
     rows = []
@@ -121,7 +121,7 @@ def null_rows(table: pd.DataFrame,    # of `beside_nulls`
                                value, value, value, n, len(clusterings.seeds)))
     return rows
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #aa1214be
+# %% ../../../nbs/74b_clustering_tables.ipynb #39ce6897
 def halve(clusterings: Clusterings, name: str, seed: int) -> pd.DataFrame:
     "Indices of KMeans clusters of all clips, and of a random half of them (paper protocol)."
     X = clusterings.features["paper"][name]
@@ -133,7 +133,7 @@ def halve(clusterings: Clusterings, name: str, seed: int) -> pd.DataFrame:
     return table[["clips", "clusterer", "space", "calinski_harabasz", "calinski_harabasz_per_utterance",
                   "silhouette"]]
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #c170953a
+# %% ../../../nbs/74b_clustering_tables.ipynb #59eae453
 def noise_conventions(clusterings: Clusterings) -> pd.DataFrame:
     "Noise of HDBSCAN and its silhouette by two conventions (paper protocol, UMAP space)."
     rows = []
@@ -156,7 +156,7 @@ def both_spaces(clusterings: Clusterings) -> pd.DataFrame:
         rows.append(dict(features=name, **found))
     return pd.DataFrame(rows)
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #338043f9
+# %% ../../../nbs/74b_clustering_tables.ipynb #91be0471
 def probe_clusters(clusterings: Clusterings,
                    clips: pd.DataFrame,
                    ) -> pd.DataFrame:   # protocol, features, clusterer, factor, ami, ari, v_measure
@@ -176,7 +176,7 @@ def ami_by_factor(probed: pd.DataFrame,   # of `probe_clusters`
     kmeans = probed[probed.clusterer == "KMeans"]
     return kmeans.pivot_table(index=["protocol", "features"], columns="factor", values="ami", sort=False)
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #bed96ab2
+# %% ../../../nbs/74b_clustering_tables.ipynb #9e493477
 def _agreement(clusterings: Clusterings, one: str, other: str) -> float:
     "ARI of the KMeans clusters of two sets of features, the mean over seeds (paper protocol)."
     pairs = zip(clusterings.column("paper", one, "KMeans"), clusterings.column("paper", other, "KMeans"))
@@ -200,7 +200,7 @@ def stability_over_seeds(clusterings: Clusterings) -> pd.DataFrame:
         rows.append(dict(features=name, **found))
     return pd.DataFrame(rows)
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #1f18d56c
+# %% ../../../nbs/74b_clustering_tables.ipynb #a30d1aaf
 KEPT = dict.fromkeys(("utterance", "unit", "true", "protocol", "features"), "category")
 KEPT |= dict(KMeans="int16", HDBSCAN="int16", seed="int16", dim_0="float32", dim_1="float32")
 
