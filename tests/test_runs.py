@@ -35,7 +35,8 @@ def break_clips(folder: Path, whole: Path) -> None:
 def table(tmp_path_factory) -> Path:
     "A CSV of 48 clips of synthetic speech and six that are broken; every transcript has markup in it, and one is a monster."
     folder = tmp_path_factory.mktemp("mine")
-    clips = load_corpora("demo_crema_d", load_settings(ROOT / "settings.ini", cache=tmp_path_factory.mktemp("demo")))
+    settings = load_settings(ROOT / "settings.ini", cache=tmp_path_factory.mktemp("demo"))
+    clips = load_corpora("demo_crema_d", settings).utterances
     clips = clips.iloc[::len(clips) // 48].head(48).reset_index(drop=True)
     for path in clips.path: shutil.copy(path, folder)
     clips["transcript"] += f" {SCRIPT} {FORMULA}"
@@ -179,7 +180,8 @@ def features(house: Path) -> dict[str, bytes]:
 
 def cell_files(house: Path) -> dict[str, tuple]:
     "Name -> what changes when a kept cell is written again."
-    return {path.name: ((status := path.stat()).st_ino, status.st_mtime_ns) for path in (house / "cache" / "cells").glob("*.parquet")}
+    files = {path.name: path.stat() for path in (house / "cache" / "fits").glob("*.parquet")}
+    return {name: (status.st_ino, status.st_mtime_ns) for name, status in files.items()}
 
 def cut_short(process: subprocess.Popen, house: Path, cells: int) -> None:
     "SIGKILL to the run, its kernel and its workers once so many cells are kept."
