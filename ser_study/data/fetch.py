@@ -46,7 +46,8 @@ SOURCES = dict(
         checksum="md5:bc696df654c87fed845eb13823edef8a", bytes=208_468_073),
     crema_d=Source(f"https://github.com/{_CREMA_D}", archive="CREMA-D.tar.gz",
         url=f"https://github.com/{_CREMA_D}/archive/{_CREMA_D_COMMIT}.tar.gz", commit=_CREMA_D_COMMIT,
-        keep=("AudioWAV", "processedResults", "SentenceFilenames.csv", "VideoDemographics.csv", "LICENSE.txt", "README.md"),
+        keep=("AudioWAV", "processedResults", "SentenceFilenames.csv", "VideoDemographics.csv", "LICENSE.txt",
+              "README.md"),
         known={"processedResults/tabulatedVotes.csv": "sha256:774d9d759cb5caf2542758a39eca8c0f1d2777f9987ff5d5adf8066d192f377b",
                "VideoDemographics.csv": "sha256:e33ddc8b60bedf98541735801127cbb67098b5957271adbdd5dea8a44294eec3"},
         media=f"https://media.githubusercontent.com/media/{_CREMA_D}/{_CREMA_D_COMMIT}"),
@@ -54,13 +55,15 @@ SOURCES = dict(
         url=f"https://github.com/amu-cai/nEMO/archive/{_NEMO_COMMIT}.tar.gz", commit=_NEMO_COMMIT))
 
 # %% ../../nbs/26_fetch.ipynb #b03f2f04
-CHUNK, MAX_DOWNLOAD, TRIES, BACKOFF = 1 << 16, 4 * 10**9, 6, 0.5    # a break loses at most the chunk it falls in
+# a break loses at most the chunk it falls in
+CHUNK, MAX_DOWNLOAD, TRIES, BACKOFF = 1 << 16, 4 * 10**9, 6, 0.5
 
 def _session() -> requests.Session:
     "A connection pool that waits and asks again where a server is busy."
     session = requests.Session()
     retry = Retry(total=5, backoff_factor=BACKOFF, status_forcelist=(429, 500, 502, 503, 504))
-    for scheme in ("http://", "https://"): session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=8))
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=8))
     return session
 
 # %% ../../nbs/26_fetch.ipynb #284091b0
@@ -73,14 +76,19 @@ def _continue(session: requests.Session, url: str, part: Path, size: int | None,
         if answer.status_code == 416:    # the part is as long as the file, or longer: it is not to be trusted
             part.unlink()
             raise requests.RequestException("the server had nothing left to send")
-        if not answer.ok: raise StudyError(f"{url.partition('?')[0]}: the server answers {answer.status_code} {answer.reason}.")
+        if not answer.ok:
+            raise StudyError(
+                f"{url.partition('?')[0]}: the server answers {answer.status_code} {answer.reason}.")
         if answer.status_code != 206: have = 0
-        elif not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"): raise StudyError(f"{url}: the server sends another part than it was asked for.")
+        elif not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            raise StudyError(f"{url}: the server sends another part than it was asked for.")
         total = have + int(answer.headers["Content-Length"]) if "Content-Length" in answer.headers else size
-        with open(part, "ab" if have else "wb") as file, tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=quiet) as bar:
+        with open(part, "ab" if have else "wb") as file, tqdm(total=total, initial=have, unit="B",
+            unit_scale=True, desc=part.stem, disable=quiet) as bar:
             for chunk in answer.iter_content(CHUNK):
                 bar.update(file.write(chunk))
-                if file.tell() > (size or MAX_DOWNLOAD): break    # more than there can be: the checksum will say so
+                # more than there can be: the checksum will say so
+                if file.tell() > (size or MAX_DOWNLOAD): break
 
 # %% ../../nbs/26_fetch.ipynb #e6875a8d
 def download(session: requests.Session, url: str,
@@ -98,10 +106,12 @@ def download(session: requests.Session, url: str,
         time.sleep(BACKOFF * 2**attempt)
     else:
         kept = f"{part.stat().st_size / 1e6:.1f} MB are kept: the same command goes on from there" if part.exists() else "nothing has arrived yet"
-        raise StudyError(f"{path.name}: {url.split('/')[2]} cannot be reached or keeps breaking off ({type(reason).__name__}); {kept}.") from None
+        raise StudyError(
+            f"{path.name}: {url.split('/')[2]} cannot be reached or keeps breaking off ({type(reason).__name__}); {kept}.") from None
     if (size and part.stat().st_size != size) or (checksum and not hash_matches(part, checksum)):
         part.unlink()
-        raise StudyError(f"{path.name}: what arrived is not the file that was meant (expected {checksum}); it is deleted. Try again, or see whether the corpus has a new version.")
+        raise StudyError(
+            f"{path.name}: what arrived is not the file that was meant (expected {checksum}); it is deleted. Try again, or see whether the corpus has a new version.")
     os.replace(part, path)
 
 # %% ../../nbs/26_fetch.ipynb #139b2bb7
@@ -112,7 +122,8 @@ def _zip_members(archive: Path):
     kinds = {0: "file", stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "a symbolic link"}
     with zipfile.ZipFile(archive) as file:
         for member in file.infolist():
-            kind = "folder" if member.is_dir() else kinds.get(stat.S_IFMT(member.external_attr >> 16), "a device")
+            kind = "folder" if member.is_dir() else kinds.get(stat.S_IFMT(member.external_attr >> 16),
+                "a device")
             yield member.filename, member.file_size, "encrypted" if member.flag_bits & 1 else kind, partial(file.open, member)
 
 def _tar_members(archive: Path):
@@ -126,8 +137,10 @@ def _tar_members(archive: Path):
 def _parts(name: str, archive: str) -> list[str]:
     "The folders and file of a member's name. `StudyError` for a name that leaves the folder, on any system, or cannot be one."
     parts = [p for p in name.split("/") if p not in ("", ".")]
-    if name.startswith("/") or any(c in "\\:" or ord(c) < 32 for c in name) or any(not p.strip(". ") for p in parts):
-        raise StudyError(f"{archive}: the member {name!r} does not stay inside the archive's folder. Nothing was unpacked.")
+    if name.startswith("/") or any(c in "\\:" or ord(c) < 32 for c in name) or any(not p.strip(". ")
+        for p in parts):
+        raise StudyError(
+            f"{archive}: the member {name!r} does not stay inside the archive's folder. Nothing was unpacked.")
     return parts
 
 # %% ../../nbs/26_fetch.ipynb #ae626a90
@@ -139,7 +152,9 @@ def _write_members(archive: Path, folder: Path):
         for number, (name, size, kind, opened) in enumerate(members, start=1):
             place, total = folder.joinpath(*_parts(name, archive.name)), total + size
             if kind not in ("file", "folder"): raise refuse(name, f"is {kind}")
-            if total > limit or number > MAX_MEMBERS: raise refuse(name, f"makes it grow to {total / 1e6:.0f} MB in {number} members: more than a corpus would")
+            if total > limit or number > MAX_MEMBERS:
+                raise refuse(name,
+                             f"makes it grow to {total / 1e6:.0f} MB in {number} members: more than a corpus would")
             (place if kind == "folder" else place.parent).mkdir(parents=True, exist_ok=True)
             if kind == "file":
                 try: file = open(place, "xb")
@@ -156,7 +171,8 @@ def unpack(archive: Path,     # zip, or tar in any compression
     try:
         _write_members(archive, scratch)
         os.replace(scratch, target)
-    except (OSError, EOFError, ValueError, NotImplementedError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, NotImplementedError, zlib.error, lzma.LZMAError,
+            zipfile.BadZipFile, tarfile.TarError) as error:
         raise StudyError(f"{archive.name} cannot be unpacked: {error}.") from None
     finally: shutil.rmtree(scratch, ignore_errors=True)
 
@@ -165,7 +181,8 @@ def _check_commit(archive: Path, commit: str):
     "`StudyError` unless the tar archive says that it was made from `commit`."
     try:
         with tarfile.open(archive) as file: found = file.pax_headers.get("comment")
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error: raise StudyError(f"{archive.name} cannot be read: {error}.") from None
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise StudyError(f"{archive.name} cannot be read: {error}.") from None
     if found != commit: raise StudyError(f"{archive.name} was made from commit {found}, expected {commit}.")
 
 def _inner(folder: Path) -> Path:
@@ -183,7 +200,8 @@ def count_clips(root: Path) -> int:
     return sum(name.lower().endswith(AUDIO_SUFFIXES) for _, _, names in os.walk(root) for name in names)
 
 # %% ../../nbs/26_fetch.ipynb #34751709
-POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (\d+)\n")
+POINTER = re.compile(
+    rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (\d+)\n")
 
 def _pointers(root: Path) -> list[tuple[Path, str, int]]:
     "The files that still are Git LFS pointers, with the SHA-256 and size of what they stand for."
@@ -195,7 +213,8 @@ def fetch_media(root: Path, media: str):
     "Replace each Git LFS pointer below `root` by its content from `media`, eight at a time."
     waiting = _pointers(root)
     with _session() as session, ThreadPoolExecutor(8) as pool:
-        one = lambda job: download(session, f"{media}/{quote(job[0].relative_to(root).as_posix())}", *job, quiet=True)
+        one = lambda job: download(session, f"{media}/{quote(job[0].relative_to(root).as_posix())}", *job,
+                                   quiet=True)
         for _ in tqdm(pool.map(one, waiting), total=len(waiting), desc="clips"): pass
 
 # %% ../../nbs/26_fetch.ipynb #62a7c407
@@ -220,7 +239,8 @@ def _complete(key: str, root: Path):
     source = SOURCES[key]
     if source.keep: _keep(root, source.keep)
     for name, checksum in source.known.items():
-        if not (root / name).is_file() or not hash_matches(root / name, checksum): raise StudyError(f"{key}: {name} is not the file that was meant (expected {checksum}).")
+        if not (root / name).is_file() or not hash_matches(root / name, checksum):
+            raise StudyError(f"{key}: {name} is not the file that was meant (expected {checksum}).")
     if source.media: fetch_media(root, source.media)
     clips, expected = count_clips(root), CORPORA[key].count
     if clips != expected: raise StudyError(f"{key}: {clips} clips arrived, expected {expected}.")
@@ -230,12 +250,14 @@ def fetch_corpus(key: str,              # ravdess, crema_d or nemo
                  settings: Settings,    # settings.corpora says where to
                  ) -> Path:             # the corpus's folder
     "Download an open corpus to where its reader looks, going on from an interrupted run; a corpus already there is left as it is. `StudyError` says what went wrong."
-    if key not in SOURCES: raise StudyError(f"{key!r} cannot be fetched: {', '.join(SOURCES)} can.{nearest(key, SOURCES)}")
+    if key not in SOURCES:
+        raise StudyError(f"{key!r} cannot be fetched: {', '.join(SOURCES)} can.{nearest(key, SOURCES)}")
     corpus, source = CORPORA[key], SOURCES[key]
     target, work = settings.corpora / corpus.folder, settings.corpora / f".{corpus.folder}.fetching"
     if target.exists():
         if (clips := count_clips(target)) >= corpus.count: return target
-        raise StudyError(f"{corpus.folder} is there already, with {clips} of {corpus.count} clips: move it away to fetch it whole.")
+        raise StudyError(
+            f"{corpus.folder} is there already, with {clips} of {corpus.count} clips: move it away to fetch it whole.")
     try:
         work.mkdir(parents=True, exist_ok=True)
         root = _inner(_fetch_archive(source, work))

@@ -16,8 +16,10 @@ def split_checkpoint(checkpoint: str,           # 'repository@revision', or a lo
                      ) -> tuple[str, str | None]:   # repository and commit; a folder has no commit
     "The two parts of a checkpoint's name. `StudyError` where the revision is missing or is no commit of 40 hexadecimal digits."
     if Path(checkpoint).is_dir(): return str(checkpoint), None
-    if match := re.fullmatch(r"([\w.-]+(?:/[\w.-]+)?)@([0-9a-f]{40})", str(checkpoint)): return match[1], match[2]
-    raise StudyError(f"Checkpoint {str(checkpoint)!r} is neither a folder here nor repository@revision, the revision being a commit of 40 hexadecimal digits.")
+    if match := re.fullmatch(r"([\w.-]+(?:/[\w.-]+)?)@([0-9a-f]{40})", str(checkpoint)):
+        return match[1], match[2]
+    raise StudyError(
+        f"Checkpoint {str(checkpoint)!r} is neither a folder here nor repository@revision, the revision being a commit of 40 hexadecimal digits.")
 
 # %% ../../nbs/30a_checkpoints.ipynb #64467d69
 FETCHED = ["*.safetensors", "*.json", "*.txt"]
@@ -26,15 +28,18 @@ def pull(checkpoint: str) -> Path:   # the folder that holds it
     "Fetch what is missing of a checkpoint into Hugging Face's cache. `StudyError` where it is neither here nor to be had."
     repository, revision = split_checkpoint(checkpoint)
     if revision is None: return Path(repository)
-    from huggingface_hub import model_info, snapshot_download    # takes a second, and the bundled models do without it
+    # takes a second, and the bundled models do without it
+    from huggingface_hub import model_info, snapshot_download
     wanted = dict(repo_id=repository, revision=revision, allow_patterns=FETCHED)
     try: return Path(snapshot_download(**wanted, local_files_only=True))
     except OSError: pass                                         # not here, or not all of it
     try:
-        model_info(repository, revision=revision, timeout=10)    # without a network it fails at once; the download would try for a minute
+        # without a network it fails at once; the download would try for a minute
+        model_info(repository, revision=revision, timeout=10)
         return Path(snapshot_download(**wanted))
     except Exception as error:                                   # the network has many ways to fail
-        raise StudyError(f"Checkpoint {checkpoint} is not on this machine and could not be fetched ({type(error).__name__}): "
+        raise StudyError(
+            f"Checkpoint {checkpoint} is not on this machine and could not be fetched ({type(error).__name__}): "
                          "run `ser-study models pull` where there is a network.") from None
 
 # %% ../../nbs/30a_checkpoints.ipynb #0041486d
@@ -44,12 +49,15 @@ def fingerprint(checkpoint: str) -> str:
     if revision: return checkpoint
     digest = hashlib.sha256()
     for file in sorted({file for pattern in FETCHED for file in Path(folder).glob(pattern)}):
-        with file.open("rb") as stream: digest.update(f"{file.name}:{hashlib.file_digest(stream, 'sha256').hexdigest()};".encode())
+        with file.open("rb") as stream:
+            digest.update(f"{file.name}:{hashlib.file_digest(stream, 'sha256').hexdigest()};".encode())
     return digest.hexdigest()
 
 # %% ../../nbs/30a_checkpoints.ipynb #beb29892
 def choose_device(device: str = "auto") -> str:   # 'cpu' or 'cuda'
     "Where models run: `auto` takes a GPU where PyTorch finds one. `StudyError` for a GPU that is not there."
-    if device not in DEVICES: raise StudyError(f"device = {device} is not one of {', '.join(DEVICES)}.{nearest(device, DEVICES)}")
-    if device == "cuda" and not torch.cuda.is_available(): raise StudyError("device = cuda, but PyTorch finds no GPU here: use auto or cpu.")
+    if device not in DEVICES:
+        raise StudyError(f"device = {device} is not one of {', '.join(DEVICES)}.{nearest(device, DEVICES)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise StudyError("device = cuda, but PyTorch finds no GPU here: use auto or cpu.")
     return device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"

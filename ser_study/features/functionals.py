@@ -19,7 +19,8 @@ from ..data.audio import AudioError, load_audio
 from ..settings import StudyError, nearest
 
 # %% ../../nbs/31_functionals.ipynb #50275773
-FEATURE_SETS = {name: getattr(opensmile.FeatureSet, name) for name in ("eGeMAPSv01a", "eGeMAPSv02", "ComParE_2016")}
+FEATURE_SETS = {name: getattr(opensmile.FeatureSet, name)
+                for name in ("eGeMAPSv01a", "eGeMAPSv02", "ComParE_2016")}
 LEVELS = dict(functionals=opensmile.FeatureLevel.Functionals, lld=opensmile.FeatureLevel.LowLevelDescriptors,
               lld_de=opensmile.FeatureLevel.LowLevelDescriptors_Deltas)
 RATE = 16000    # Hz: at another rate eGeMAPS is another measurement (half its columns correlate below 0.9)
@@ -28,9 +29,11 @@ RATE = 16000    # Hz: at another rate eGeMAPS is another measurement (half its c
 def _smile(feature_set: str, level: str) -> opensmile.Smile:
     "openSMILE's own object. `StudyError` for a set or level there is not."
     for word, words, what in ((feature_set, FEATURE_SETS, "feature set"), (level, LEVELS, "level")):
-        if word not in words: raise StudyError(f"{word!r} is no openSMILE {what} of {', '.join(words)}.{nearest(word, words)}")
+        if word not in words:
+            raise StudyError(f"{word!r} is no openSMILE {what} of {', '.join(words)}.{nearest(word, words)}")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")     # v01a is what the papers used; that there is a v02 is no reason to change it silently
+        # v01a is what the papers used; that there is a v02 is no reason to change it silently
+        warnings.simplefilter("ignore")
         try: return opensmile.Smile(FEATURE_SETS[feature_set], LEVELS[level])
         except ValueError: raise StudyError(f"openSMILE's {feature_set} has no level {level!r}.") from None
 
@@ -40,7 +43,8 @@ def measure(smile: opensmile.Smile,
             ) -> np.ndarray:       # (d,) float32 functionals, or (t, d) LLDs
     "What openSMILE makes of a signal. `StudyError` where a value is undefined."
     values = smile(signal, RATE)[0]     # (d, t)
-    if np.isnan(values).any(): raise StudyError(f"openSMILE leaves values undefined: {len(signal) / RATE:.3f} s may be too short.")
+    if np.isnan(values).any():
+        raise StudyError(f"openSMILE leaves values undefined: {len(signal) / RATE:.3f} s may be too short.")
     return values[:, 0] if smile.feature_level == opensmile.FeatureLevel.Functionals else values.T
 
 # %% ../../nbs/31_functionals.ipynb #4f4a2917
@@ -51,7 +55,8 @@ class Functionals:
                  workers: int = 2):                        # threads
         self.feature_set, self.level, self.workers = feature_set, level, workers
         self.names = list(_smile(feature_set, level).feature_names)
-        self.identity = dict(extractor="openSMILE", version=opensmile.__version__, feature_set=feature_set, level=level, rate=RATE)
+        self.identity = dict(extractor="openSMILE", version=opensmile.__version__, feature_set=feature_set,
+                             level=level, rate=RATE)
 
     def compute(self, paths: list[Path]) -> Iterator[tuple[int, np.ndarray | StudyError]]:
         "Yields (position, values or the reason why there are none) as clips are done; holds few at a time."

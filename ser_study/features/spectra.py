@@ -78,8 +78,10 @@ def spectra(signal: np.ndarray,     # (n,) float32
     power = power_spectrum(signal)
     mel = mel_spectrum(power, rate)
     mfcc = librosa.feature.mfcc(S=librosa.power_to_db(mel), sr=rate, n_mfcc=n_mfcc)
-    return dict(mfcc=mfcc, mfcc_delta=delta(mfcc), mfcc_delta2=delta(mfcc, order=2), mel=mel, chroma=chroma(power, rate),
-                flatness=librosa.feature.spectral_flatness(S=power, power=1.0), zcr=zero_crossing_rate(signal))
+    return dict(mfcc=mfcc, mfcc_delta=delta(mfcc), mfcc_delta2=delta(mfcc, order=2), mel=mel,
+                chroma=chroma(power, rate),
+                flatness=librosa.feature.spectral_flatness(S=power, power=1.0),
+                zcr=zero_crossing_rate(signal))
 
 # %% ../../nbs/32_spectra.ipynb #cf1832f2
 def statistics(found: dict[str, np.ndarray]) -> dict[str, float]:
@@ -92,7 +94,8 @@ class SpectralStatistics:
     def __init__(self, n_mfcc: int = 20, workers: int = 2):     # workers: threads
         self.n_mfcc, self.workers = n_mfcc, workers
         self.names = list(statistics(spectra(np.sin(np.arange(RATE, dtype="float32")), n_mfcc=n_mfcc)))
-        self.identity = dict(extractor="librosa statistics", version=librosa.__version__, rate=RATE, n_fft=N_FFT, hop=HOP, n_mfcc=n_mfcc)
+        self.identity = dict(extractor="librosa statistics", version=librosa.__version__, rate=RATE,
+                             n_fft=N_FFT, hop=HOP, n_mfcc=n_mfcc)
 
     def compute(self, paths: list[Path]) -> Iterator[tuple[int, np.ndarray | AudioError]]:
         "Yields (position, values or the reason why there are none) as clips are done; holds few at a time."

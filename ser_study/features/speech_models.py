@@ -21,7 +21,8 @@ from ..settings import StudyError, nearest
 
 # %% ../../nbs/35_speech_models.ipynb #64126e9e
 FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio")
-UNTRAINED = {f"{family.removesuffix('-audio')}-untrained": family for family in FAMILIES}   # name -> whose base architecture
+# name -> whose base architecture
+UNTRAINED = {f"{family.removesuffix('-audio')}-untrained": family for family in FAMILIES}
 
 def _untrained(family: str) -> tuple[Wav2Vec2FeatureExtractor, PreTrainedModel]:
     "The base architecture with random weights, the same each time. The caller's random numbers are left alone."
@@ -32,26 +33,34 @@ def _untrained(family: str) -> tuple[Wav2Vec2FeatureExtractor, PreTrainedModel]:
 def _pretrained(folder: Path) -> tuple[Wav2Vec2FeatureExtractor, PreTrainedModel]:
     "What a folder holds. `StudyError` where that is no speech encoder in safetensors."
     if not any(folder.glob("*.safetensors")):
-        raise StudyError(f"{folder.name} holds no weights in safetensors, and pickled ones are not loaded: convert them once and name that folder instead.")
+        raise StudyError(
+            f"{folder.name} holds no weights in safetensors, and pickled ones are not loaded: convert them once and name that folder instead.")
     try:
         config = AutoConfig.from_pretrained(folder)
-        if config.model_type not in FAMILIES: raise StudyError(f"{folder.name} is a {config.model_type} model, not one of {', '.join(FAMILIES)}.")
-        return AutoFeatureExtractor.from_pretrained(folder), AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+        if config.model_type not in FAMILIES:
+            raise StudyError(
+                f"{folder.name} is a {config.model_type} model, not one of {', '.join(FAMILIES)}.")
+        return AutoFeatureExtractor.from_pretrained(folder), AutoModel.from_pretrained(folder,
+            use_safetensors=True, dtype=torch.float32)
     except (OSError, ValueError) as error:
-        raise StudyError(f"No speech encoder could be loaded from {folder.name}: {str(error).splitlines()[0]}") from None
+        raise StudyError(
+            f"No speech encoder could be loaded from {folder.name}: {str(error).splitlines()[0]}") from None
 
 # %% ../../nbs/35_speech_models.ipynb #de137d65
 def _numbers(layers: int | tuple[int, ...], count: int) -> list[int]:
     "Layers counted from 0, of a model with `count` blocks. `StudyError` for one that it does not have."
     asked = [layers] if isinstance(layers, int) else list(layers)
     for layer in asked:
-        if not -count - 1 <= layer <= count: raise StudyError(f"Layer {layer} was asked of a model that has layers 0 to {count}.")
+        if not -count - 1 <= layer <= count:
+            raise StudyError(f"Layer {layer} was asked of a model that has layers 0 to {count}.")
     return [layer % (count + 1) for layer in asked]
 
-def _load(checkpoint: str, layers: int | tuple[int, ...] | str, device: str) -> tuple[Wav2Vec2FeatureExtractor, PreTrainedModel]:
+def _load(checkpoint: str, layers: int | tuple[int, ...] | str,
+          device: str) -> tuple[Wav2Vec2FeatureExtractor, PreTrainedModel]:
     "Feature extractor and model, cut above the highest layer."
     transformers.utils.logging.disable_progress_bar()    # one bar a process would be noise
-    extractor, model = _untrained(UNTRAINED[checkpoint]) if checkpoint in UNTRAINED else _pretrained(Path(checkpoint))
+    extractor, model = _untrained(
+        UNTRAINED[checkpoint]) if checkpoint in UNTRAINED else _pretrained(Path(checkpoint))
     if layers != "conv":
         highest = max(_numbers(layers, model.config.num_hidden_layers))
         model.encoder.layers = model.encoder.layers[:max(highest, 1)]
@@ -101,7 +110,8 @@ def cuts(path: Path, rate: int, signal: str) -> np.ndarray:    # (s, n); s = 1 u
 class SpeechEncoder:
     "Extractor: audio files -> (d,) float32 for one layer; with more axes in front: segments if asked, layers if a tuple, frames (50 a second) if not pooled."
     rate = 50      # frames a second, as in `Frames`
-    def __init__(self, checkpoint: str,                 # 'repository@revision', a folder, or a control such as 'hubert-untrained'
+    def __init__(self,
+                 checkpoint: str,                 # 'repository@revision', a folder, or a control such as 'hubert-untrained'
                  layers: int | tuple[int, ...] | str = -1,   # one, several, or 'conv'
                  pooled: bool = True,                   # the mean over frames, or frames
                  signal: str = "recorded",              # recorded, prepared or segments
@@ -110,15 +120,22 @@ class SpeechEncoder:
                  device: str = "auto",                  # auto, cpu or cuda
                  workers: int = 2,                      # processes, on a CPU
                  batch_size: int = 16):                 # clips at once, on a GPU
-        for name, value, known in (("signal", signal, SIGNALS), ("precision", precision, ("float32", "bfloat16"))):
-            if value not in known: raise StudyError(f"{name} = {value} is not one of {', '.join(known)}.{nearest(value, known)}")
-        if isinstance(layers, str) and layers != "conv": raise StudyError(f"layers = {layers} is no number, no tuple of numbers and not 'conv'.")
-        self.checkpoint, self.layers, self.pooled, self.signal, self.half, self.precision = str(checkpoint), layers, pooled, signal, half, precision
+        for name, value, known in (("signal", signal, SIGNALS),
+                                   ("precision", precision, ("float32", "bfloat16"))):
+            if value not in known:
+                raise StudyError(f"{name} = {value} is not one of {', '.join(known)}.{nearest(value, known)}")
+        if isinstance(layers, str) and layers != "conv":
+            raise StudyError(f"layers = {layers} is no number, no tuple of numbers and not 'conv'.")
+        self.checkpoint, self.layers, self.pooled, self.signal, self.half, self.precision = str(
+            checkpoint), layers, pooled, signal, half, precision
         self.device, self.workers, self.batch_size = choose_device(device), workers, batch_size
         made = f"{UNTRAINED[self.checkpoint]} base architecture, seed 0" if self.checkpoint in UNTRAINED else fingerprint(self.checkpoint)
-        self.identity = dict(extractor="speech encoder", checkpoint=made, layers=list(layers) if isinstance(layers, tuple) else layers, pooled=pooled,
-                             signal=signal, preparation=None if signal == "recorded" else PREPARATION, half=half, precision=precision,
-                             device=self.device, transformers=transformers.__version__, torch=torch.__version__)
+        self.identity = dict(extractor="speech encoder", checkpoint=made,
+                             layers=list(layers) if isinstance(layers, tuple) else layers, pooled=pooled,
+                             signal=signal, preparation=None if signal == "recorded" else PREPARATION,
+                             half=half, precision=precision,
+                             device=self.device, transformers=transformers.__version__,
+                             torch=torch.__version__)
 
     def compute(self, paths: list[Path]) -> Iterator[tuple[int, np.ndarray | StudyError]]:
         "Position and array, or why there is none, as clips are done. `StudyError` at once if there is no such encoder."
@@ -133,7 +150,8 @@ def _encode(encoder: SpeechEncoder, folder: str, clips: list[np.ndarray]) -> lis
     extractor, model = once(_load, folder, encoder.layers, encoder.device)
     rows = [row for clip in clips for row in clip]
     padding = len({len(row) for row in rows}) > 1
-    inputs = extractor(rows, sampling_rate=extractor.sampling_rate, padding=padding, return_attention_mask=padding, return_tensors="pt").to(encoder.device)
+    inputs = extractor(rows, sampling_rate=extractor.sampling_rate, padding=padding,
+                       return_attention_mask=padding, return_tensors="pt").to(encoder.device)
     with torch.autocast(encoder.device, torch.bfloat16, enabled=encoder.precision == "bfloat16"):
         hidden = _hidden(model, encoder.layers, inputs["input_values"], inputs.get("attention_mask")).float()
     parts = hidden.split([len(clip) for clip in clips])
@@ -148,9 +166,12 @@ def _shaped(encoder: SpeechEncoder, hidden: torch.Tensor) -> np.ndarray:
     return hidden.to(torch.float16 if encoder.half else torch.float32).cpu().numpy()
 
 # %% ../../nbs/35_speech_models.ipynb #aaec7dfe
-def _heard(encoder: SpeechEncoder, folder: str, position: int, path: Path) -> tuple[int, np.ndarray | StudyError]:
+def _heard(encoder: SpeechEncoder, folder: str, position: int, path: Path) -> tuple[int,
+    np.ndarray | StudyError]:
     "What of a clip is encoded, or why there is nothing."
-    try: return position, cuts(path, once(_load, folder, encoder.layers, encoder.device)[0].sampling_rate, encoder.signal)
+    try:
+        return position, cuts(path, once(_load, folder, encoder.layers, encoder.device)[0].sampling_rate,
+                              encoder.signal)
     except StudyError as error: return position, error
 
 class _Listener:
@@ -159,13 +180,16 @@ class _Listener:
     def __call__(self, position: int, path: Path) -> tuple[int, np.ndarray | StudyError]:
         once(_load, self.folder, self.encoder.layers, "cpu")      # no model is no clip's fault
         position, clip = _heard(self.encoder, self.folder, position, path)
-        return position, clip if isinstance(clip, StudyError) else _encode(self.encoder, self.folder, [clip])[0]
+        return position, clip if isinstance(clip, StudyError) else _encode(self.encoder, self.folder,
+            [clip])[0]
 
-def batched(encoder: SpeechEncoder, folder: str, paths: list[Path], window: int = 1024) -> Iterator[tuple[int, np.ndarray | StudyError]]:
+def batched(encoder: SpeechEncoder, folder: str, paths: list[Path],
+            window: int = 1024) -> Iterator[tuple[int, np.ndarray | StudyError]]:
     "As `SpeechEncoder.compute`, in this process, in batches out of `window` clips at a time."
     padding = may_pad(once(_load, folder, encoder.layers, encoder.device)[1].config)
     for start in range(0, len(paths), window):
-        loaded = [_heard(encoder, folder, start + n, path) for n, path in enumerate(paths[start:start + window])]
+        loaded = [_heard(encoder, folder, start + n, path)
+                  for n, path in enumerate(paths[start:start + window])]
         yield from (pair for pair in loaded if isinstance(pair[1], StudyError))
         good = [pair for pair in loaded if not isinstance(pair[1], StudyError)]
         for batch in clip_batches([clip for _, clip in good], padding, encoder.batch_size):

@@ -103,11 +103,15 @@ def _environment(folder: Path, limit: int) -> Iterator[lmdb.Environment]:
 def _told(folder: Path, limit: int) -> Iterator[None]:
     "Errors of LMDB and of the disk as a `StudyError`."
     try: yield
-    except lmdb.MapFullError: raise StudyError(f"The feature store {folder} is full ({limit:,} bytes): prune it. What it holds is unharmed.") from None
+    except lmdb.MapFullError:
+        raise StudyError(
+            f"The feature store {folder} is full ({limit:,} bytes): prune it. What it holds is unharmed.") from None
     except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError):
-        raise StudyError(f"The feature store {folder} is damaged: delete that folder; everything in it can be computed again.") from None
+        raise StudyError(
+            f"The feature store {folder} is damaged: delete that folder; everything in it can be computed again.") from None
     except lmdb.Error as error:
-        raise StudyError(f"The feature store {folder} could not be read or written: {error}. What it holds is unharmed.") from None
+        raise StudyError(
+            f"The feature store {folder} could not be read or written: {error}. What it holds is unharmed.") from None
 
 # %% ../../nbs/30_store.ipynb #cdec1c62
 class FeatureStore:
@@ -120,7 +124,8 @@ class FeatureStore:
     def transaction(self, **options) -> Iterator[lmdb.Transaction]:
         "LMDB's own: commits at the end of the block, or leaves nothing behind after an error."
         try: self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error: raise StudyError(f"The feature store {self.folder} cannot be made: {error.strerror}.") from None
+        except OSError as error:
+            raise StudyError(f"The feature store {self.folder} cannot be made: {error.strerror}.") from None
         with _told(self.folder, self.limit), _environment(self.folder, self.limit) as environment:
             with environment.begin(buffers=True, **options) as transaction: yield transaction
 
@@ -153,7 +158,8 @@ def entries(store: FeatureStore) -> list[Entry]:
             maker, content = bytes(key).decode().split(":", 1)
             if maker != "identity": counts[maker] += 1; sizes[maker] += len(value)
             elif (text := _decode(value)) is not None: identities[content] = json.loads(str(text))
-    return [Entry(maker, identities.get(maker, {}), counts[maker], size) for maker, size in sizes.most_common()]
+    return [Entry(maker, identities.get(maker, {}), counts[maker], size)
+            for maker, size in sizes.most_common()]
 
 # %% ../../nbs/30_store.ipynb #4a96eb9a
 def verify(store: FeatureStore) -> list[str]:
@@ -182,7 +188,8 @@ def _missing(store: FeatureStore, keys: list[str]) -> list[int]:
             kept = transaction.get(key.encode())
             if _decode(kept) is not None: del first[key]
             elif kept is not None: damaged += 1
-    if damaged: warnings.warn(f"{damaged} kept values fail their checksum and are computed again: is the disk sound?")
+    if damaged:
+        warnings.warn(f"{damaged} kept values fail their checksum and are computed again: is the disk sound?")
     return sorted(first.values())
 
 # %% ../../nbs/30_store.ipynb #a1ae5bd3
@@ -214,7 +221,8 @@ def fill(store: FeatureStore,
     keys = [f"{maker}:{content}" for content in content_keys]
     if not (todo := _missing(store, keys)): return {}
     store.write({f"identity:{maker}": np.array(identity_text(extractor.identity))})
-    results = tqdm(extractor.compute([items[position] for position in todo]), desc=description, total=len(todo), delay=2)
+    results = tqdm(extractor.compute([items[position] for position in todo]), desc=description,
+                   total=len(todo), delay=2)
     failed = _keep(store, ((keys[todo[place]], result) for place, result in results))
     return {position: failed[key] for position, key in enumerate(keys) if key in failed}
 

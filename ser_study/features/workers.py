@@ -13,12 +13,15 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from ..settings import StudyError
 
 # %% ../../nbs/30b_workers.ipynb #5163c58a
-IDLE = 30   # seconds until a process without work ends; loky's 300 are waited for by a notebook that nbdev tests in a process of its own
+# seconds until a process without work ends; loky's 300 are waited for by a notebook that nbdev tests in a
+# process of its own
+IDLE = 30
 
 def _in_processes(work: Callable, jobs: list[tuple], workers: int) -> Iterator:
     "`work(position, path)` for each job, in worker processes of one thread each."
     with parallel_config(backend="loky", inner_max_num_threads=1, idle_worker_timeout=IDLE):
-        parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch="2 * n_jobs")
+        parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1,
+                            pre_dispatch="2 * n_jobs")
     return parallel(delayed(work)(*job) for job in jobs)
 
 # %% ../../nbs/30b_workers.ipynb #c58f92d9
@@ -26,7 +29,8 @@ def _alone(work: Callable, position: int, path: Path) -> tuple:
     "One clip in a process of its own."
     try: return next(_in_processes(work, [(position, path)], workers=2))
     except TerminatedWorkerError:
-        return position, StudyError(f"{Path(path).name}: the process that worked on it died (was there enough memory?).")
+        return position, StudyError(
+            f"{Path(path).name}: the process that worked on it died (was there enough memory?).")
 
 def over_processes(work: Callable[[int, Path], tuple],   # returns its position and a result
                    paths: list[Path], workers: int) -> Iterator[tuple]:
@@ -40,7 +44,8 @@ def over_processes(work: Callable[[int, Path], tuple],   # returns its position 
                 del left[position]
                 yield position, result
         except TerminatedWorkerError:
-            for position in [p for p in started if p in left]: yield _alone(work, position, left.pop(position))
+            for position in [p for p in started if p in left]:
+                yield _alone(work, position, left.pop(position))
 
 # %% ../../nbs/30b_workers.ipynb #0a18b6ea
 LOADED = {}   # this process's one model

@@ -25,8 +25,10 @@ class Split:
 
     def __post_init__(self):
         for (a, first), (b, second) in combinations(self.sides.items(), 2):
-            if len(both := np.intersect1d(first, second)): raise StudyError(f"Split {self.name!r}: row {both[0]} stands in {a} and in {b}.")
-        if not len(self.train) or not len(self.test): raise StudyError(f"Split {self.name!r}: no rows are left to train on or to test.")
+            if len(both := np.intersect1d(first, second)):
+                raise StudyError(f"Split {self.name!r}: row {both[0]} stands in {a} and in {b}.")
+        if not len(self.train) or not len(self.test):
+            raise StudyError(f"Split {self.name!r}: no rows are left to train on or to test.")
 
     @property
     def sides(self) -> dict[str, np.ndarray]:
@@ -38,27 +40,36 @@ NOBODY = np.array([], dtype=int)
 
 def stratified_split(labels: np.ndarray,                              # (n,)
                      seed: int,
-                     shares: tuple[float, float, float] = (.8, .1, .1),   # train, validation, test; 0 for no validation
+                     shares: tuple[float, float, float] = (.8, .1,
+    .1),   # train, validation, test; 0 for no validation
                      ) -> list[Split]:
     "One random split of rows, stratified by label. `StudyError` for a class with too few rows."
     _, validation, test = shares
     try:
-        rest, tested = train_test_split(np.arange(len(labels)), test_size=test, stratify=labels, random_state=seed)
-        train, valid = train_test_split(rest, test_size=validation / (1 - test), stratify=labels[rest], random_state=seed) if validation else (rest, NOBODY)
-    except ValueError as error: raise StudyError(f"These rows cannot be split by {shares} with every class on each side: {error}") from None
+        rest, tested = train_test_split(np.arange(len(labels)), test_size=test, stratify=labels,
+                                        random_state=seed)
+        train, valid = train_test_split(rest, test_size=validation / (1 - test), stratify=labels[rest],
+                                        random_state=seed) if validation else (rest, NOBODY)
+    except ValueError as error:
+        raise StudyError(
+            f"These rows cannot be split by {shares} with every class on each side: {error}") from None
     return [Split(f"random rows, seed {seed}", np.sort(train), np.sort(valid), np.sort(tested))]
 
 # %% ../../nbs/41_splits.ipynb #b1655265
-def _folds(labels: np.ndarray, folds: int, splitter, groups: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
+def _folds(labels: np.ndarray, folds: int, splitter,
+           groups: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
     "What a splitter of scikit-learn's gives, its complaints as ours."
     try: return list(splitter.split(np.empty(len(labels)), labels, groups))
-    except ValueError as error: raise StudyError(f"These {len(labels)} rows do not make {folds} folds: {error}") from None
+    except ValueError as error:
+        raise StudyError(f"These {len(labels)} rows do not make {folds} folds: {error}") from None
 
 def stratified_folds(labels: np.ndarray, folds: int, seed: int, validation: float = 0.) -> list[Split]:
     "Random rows in folds, stratified by label; `validation` is a share of the training rows."
     found = []
-    for number, (rest, tested) in enumerate(_folds(labels, folds, StratifiedKFold(folds, shuffle=True, random_state=seed)), 1):
-        train, valid = train_test_split(rest, test_size=validation, stratify=labels[rest], random_state=seed) if validation else (rest, NOBODY)
+    for number, (rest, tested) in enumerate(_folds(labels, folds,
+        StratifiedKFold(folds, shuffle=True, random_state=seed)), 1):
+        train, valid = train_test_split(rest, test_size=validation, stratify=labels[rest],
+                                        random_state=seed) if validation else (rest, NOBODY)
         found.append(Split(f"random rows, fold {number} of {folds}", np.sort(train), np.sort(valid), tested))
     return found
 
@@ -67,9 +78,12 @@ def _check_groups(groups: np.ndarray, needed: int, what: str) -> None:
     "Every row has a group, and there are enough of them."
     missing = pd.isna(groups)
     if missing.any(): raise StudyError(f"{what}: row {int(missing.argmax())} has no group.")
-    if len(np.unique(groups)) < needed: raise StudyError(f"{what} needs at least {needed} groups; there {'is 1' if len(np.unique(groups)) == 1 else f'are {len(np.unique(groups))}'}.")
+    if len(np.unique(groups)) < needed:
+        raise StudyError(
+            f"{what} needs at least {needed} groups; there {'is 1' if len(np.unique(groups)) == 1 else f'are {len(np.unique(groups))}'}.")
 
-def _held_out(labels: np.ndarray, groups: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _held_out(labels: np.ndarray, groups: np.ndarray, share: float, seed: int) -> tuple[np.ndarray,
+    np.ndarray]:
     "Rows that stay, rows of about a share of the groups: one fold of as many as the share asks for, or the groups allow."
     folds = max(2, min(round(1 / share), len(np.unique(groups))))
     return _folds(labels, folds, StratifiedGroupKFold(folds, shuffle=True, random_state=seed), groups)[0]
@@ -83,28 +97,35 @@ def grouped_split(labels: np.ndarray,    # (n,)
     _, validation, test = shares
     _check_groups(groups, 3 if validation else 2, "A split by groups")
     rest, tested = _held_out(labels, groups, test, seed)
-    train, valid = _held_out(labels[rest], groups[rest], validation / (1 - test), seed) if validation else (np.arange(len(rest)), NOBODY)
+    train, valid = _held_out(labels[rest], groups[rest], validation / (1 - test),
+                             seed) if validation else (np.arange(len(rest)), NOBODY)
     return [Split(f"whole groups, seed {seed}", rest[train], rest[valid], tested)]
 
 # %% ../../nbs/41_splits.ipynb #ef72d98c
 def set_aside(split: Split, groups: np.ndarray, share: float, seed: int) -> Split:
     "The split with a share of its training groups on the validation side instead. `StudyError` where one group is all there is to train on."
-    if len(np.unique(groups[split.train])) < 2: raise StudyError(f"{split.name}: one group is left to train on, so none can be set aside for validation.")
-    train, valid = next(GroupShuffleSplit(1, test_size=share, random_state=seed).split(split.train, groups=groups[split.train]))
+    if len(np.unique(groups[split.train])) < 2:
+        raise StudyError(
+            f"{split.name}: one group is left to train on, so none can be set aside for validation.")
+    train, valid = next(GroupShuffleSplit(1, test_size=share, random_state=seed).split(split.train,
+        groups=groups[split.train]))
     return Split(split.name, split.train[train], split.train[valid], split.test)
 
-def grouped_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int, validation: float = 0.) -> list[Split]:
+def grouped_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int,
+                  validation: float = 0.) -> list[Split]:
     "Every group is tested in one of the folds. `StudyError` for fewer groups than folds."
     _check_groups(groups, folds, f"{folds} folds of whole groups")
     found = _folds(labels, folds, StratifiedGroupKFold(folds, shuffle=True, random_state=seed), groups)
-    splits = [Split(f"whole groups, fold {number} of {folds}", rest, NOBODY, tested) for number, (rest, tested) in enumerate(found, 1)]
+    splits = [Split(f"whole groups, fold {number} of {folds}", rest, NOBODY, tested)
+              for number, (rest, tested) in enumerate(found, 1)]
     return [set_aside(split, groups, validation, seed) for split in splits] if validation else splits
 
 # %% ../../nbs/41_splits.ipynb #6d23c1db
 def leave_one_out(groups: np.ndarray, validation: float = 0., seed: int = 0) -> list[Split]:
     "A split for each group, in the groups' order. `StudyError` for one group alone."
     _check_groups(groups, 2, "Leaving one group out")
-    splits = [Split(f"without {groups[tested[0]]}", rest, NOBODY, tested) for rest, tested in LeaveOneGroupOut().split(groups, groups=groups)]
+    splits = [Split(f"without {groups[tested[0]]}", rest, NOBODY, tested)
+              for rest, tested in LeaveOneGroupOut().split(groups, groups=groups)]
     return [set_aside(split, groups, validation, seed) for split in splits] if validation else splits
 
 # %% ../../nbs/41_splits.ipynb #161aeff1
@@ -115,33 +136,44 @@ def named_split(values: np.ndarray,         # (n,) session, or a corpus's own sp
     "The named values on their sides, all others train. `StudyError` for a value that no row has."
     present = set(values)
     for name in (*validation, *test):
-        if name not in present: raise StudyError(f"No row has {name!r}; there are {', '.join(sorted(map(str, present)))}.")
+        if name not in present:
+            raise StudyError(f"No row has {name!r}; there are {', '.join(sorted(map(str, present)))}.")
     valid, tested = np.isin(values, validation), np.isin(values, test)
-    return [Split(f"test {', '.join(map(str, test))}", np.flatnonzero(~valid & ~tested), np.flatnonzero(valid), np.flatnonzero(tested))]
+    return [Split(f"test {', '.join(map(str, test))}", np.flatnonzero(~valid & ~tested),
+                  np.flatnonzero(valid), np.flatnonzero(tested))]
 
 # %% ../../nbs/41_splits.ipynb #57f164ba
 def split_within(parts: dict[str, np.ndarray],                       # name -> rows
-                 make: Callable[[np.ndarray], list[Split]],          # rows -> splits that number these rows from 0
+                 make: Callable[[np.ndarray],
+                                list[Split]],          # rows -> splits that number these rows from 0
                  ) -> list[Split]:
     "Splits made inside each part, as splits of the whole table."
-    return [Split(f"{name}: {split.name}", rows[split.train], rows[split.validation], rows[split.test]) for name, rows in parts.items() for split in make(rows)]
+    return [Split(f"{name}: {split.name}", rows[split.train], rows[split.validation], rows[split.test])
+            for name, rows in parts.items() for split in make(rows)]
 
 def thinned(split: Split, labels: np.ndarray, size: int, seed: int) -> Split:
     "The split with `size` of its training rows, drawn with the same share of each class; as it is where it has no more."
     if len(split.train) <= size: return split
     rows = pd.Series(labels[split.train], split.train).sample(frac=1, random_state=seed)
-    place = (rows.groupby(rows).cumcount() + .5) / rows.groupby(rows).transform("size")   # each class evenly from 0 to 1
-    return Split(split.name, np.sort(place.sort_values(kind="stable").index[:size].to_numpy()), split.validation, split.test)
+    # each class evenly from 0 to 1
+    place = (rows.groupby(rows).cumcount() + .5) / rows.groupby(rows).transform("size")
+    return Split(split.name, np.sort(place.sort_values(kind="stable").index[:size].to_numpy()),
+                 split.validation, split.test)
 
 # %% ../../nbs/41_splits.ipynb #8a075c9e
-def purged(split: Split, values: np.ndarray) -> Split:   # (n,) script, sentence ...; missing where a row has none
+def purged(split: Split,
+           values: np.ndarray) -> Split:   # (n,) script, sentence ...; missing where a row has none
     "The split without the training and validation rows whose value is tested."
     tested = set(values[split.test]) - {value for value in values[split.test] if pd.isna(value)}
     keep = np.array([value not in tested for value in values])
-    return Split(split.name, split.train[keep[split.train]], split.validation[keep[split.validation]], split.test)
+    return Split(split.name, split.train[keep[split.train]], split.validation[keep[split.validation]],
+                 split.test)
 
 # %% ../../nbs/41_splits.ipynb #73b89fb9
-def describe_splits(splits: list[Split], labels: np.ndarray, groups: np.ndarray) -> pd.DataFrame:   # split, side, rows, groups, absent
+def describe_splits(splits: list[Split], labels: np.ndarray,
+                    groups: np.ndarray) -> pd.DataFrame:   # split, side, rows, groups, absent
     "Each side of each split: rows, groups, and the classes that it lacks."
-    return pd.DataFrame([dict(split=split.name, side=side, rows=len(rows), groups=len(np.unique(groups[rows])), absent=", ".join(sorted(set(labels) - set(labels[rows]))))
+    return pd.DataFrame([dict(split=split.name, side=side, rows=len(rows),
+                              groups=len(np.unique(groups[rows])),
+                              absent=", ".join(sorted(set(labels) - set(labels[rows]))))
                          for split in splits for side, rows in split.sides.items()])
