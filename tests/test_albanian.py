@@ -25,20 +25,22 @@ def make(tmp_path):
 def test_paths_of_both_systems_and_labels_in_any_case(make):
     root = make("path,labels\r\nclips\\pozitive\\zë 1.wav,Positive\r\n./clips/negative/1.wav,NEGATIVE\r\nclips/neutral/../neutral/1.wav, neutral \r\n",
                 "clips/pozitive/zë 1.wav", "clips/negative/1.wav", "clips/neutral/1.wav", encoding="utf-8-sig")
-    frame = read_albanian(root)
+    frame, skipped, _ = read_albanian(root)
     assert frame[["utterance", "emotion"]].values.tolist() == [
         ["albanian/clips/negative/1", "negative"], ["albanian/clips/neutral/1", "neutral"], ["albanian/clips/pozitive/zë 1", "positive"]]
     assert frame[["speaker", "sex", "language"]].drop_duplicates().values.tolist() == [["albanian/1", "female", "sq"]]
-    assert frame[["transcript", "votes", "age", "session"]].isna().all(axis=None) and frame.attrs["skipped"] == []
+    assert frame[["transcript", "votes", "age", "session"]].isna().all(axis=None) and skipped == []
     assert frame["emotion"].map(SENTIMENT_OF).tolist() == frame["emotion"].tolist(), "the three classes of paper 05 without translation"
 
 
 def test_rows_without_a_recording_are_listed(make):
     root = make("labels;path\npositive;a.wav\nnegative;gone.wav\nneutral;../a.wav\nneutral;/a.wav\n", "a.wav")
-    frame = read_albanian(root, corpus="mine")
+    frame, skipped, _ = read_albanian(root, corpus="mine")
     assert frame["utterance"].tolist() == ["mine/a"]
-    assert frame.attrs["skipped"] == [["dataset.csv, line 3", "gone.wav: there is no such file"], ["dataset.csv, line 4", "a.wav: leads out of the corpus"],
-                                      ["dataset.csv, line 5", "a.wav: leads out of the corpus"]]
+    assert skipped == [
+        ("dataset.csv, line 3", "gone.wav: there is no such file"),
+        ("dataset.csv, line 4", "a.wav: leads out of the corpus"),
+        ("dataset.csv, line 5", "a.wav: leads out of the corpus")]
 
 
 @pytest.mark.parametrize("text, said", [
@@ -72,7 +74,7 @@ def test_demo_layout_and_counts(made):
     with open(made / "data.csv", newline="", encoding="utf-8") as file: rows = list(csv.reader(file))
     assert rows[0] == ["path", "labels"] and Counter(label for _, label in rows[1:]) == dict(positive=30, negative=30, neutral=30)
     assert {p.relative_to(made).as_posix() for p in made.rglob("*") if p.is_file()} == {path for path, _ in rows[1:]} | {"data.csv", "README.md"}
-    frame = read_albanian(made, corpus="demo_albanian")
+    frame = read_albanian(made, corpus="demo_albanian").utterances
     assert dict(zip(frame["utterance"], frame["emotion"])) == {f"demo_albanian/{path.removesuffix('.wav')}": label for path, label in rows[1:]}
 
 

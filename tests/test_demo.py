@@ -61,12 +61,14 @@ def test_crema_d_layout(corpora):
 
 def test_the_real_readers_run_unchanged(corpora):
     ravdess, crema_d = read_ravdess(corpora["demo_ravdess"]), read_crema_d(corpora["demo_crema_d"])
-    for frame, name in ((ravdess, "demo_ravdess"), (crema_d, "demo_crema_d")):
-        assert len(frame) == len(flacs(corpora[name])) and frame.attrs["skipped"] == []
+    for (frame, skipped, _), name in ((ravdess, "demo_ravdess"), (crema_d, "demo_crema_d")):
+        assert len(frame) == len(flacs(corpora[name])) and skipped == []
         assert frame[["speaker", "sex", "emotion", "transcript", "sentence"]].notna().all(axis=None) and frame.speaker.nunique() == 8
-    assert crema_d[["votes", "age"]].notna().all(axis=None)
-    hits = {votes: np.mean([row.votes[row.emotion] == max(row.votes.values()) for row in read_crema_d(corpora["demo_crema_d"], votes=votes).itertuples()])
-            for votes in ("voice", "face", "both")}
+    assert crema_d.utterances[["votes", "age"]].notna().all(axis=None)
+    hits = {}
+    for rated in ("voice", "face", "both"):
+        frame = read_crema_d(corpora["demo_crema_d"], votes=rated).utterances
+        hits[rated] = np.mean([row.votes[row.emotion] == max(row.votes.values()) for row in frame.itertuples()])
     assert 1 / 6 < hits["voice"] < hits["face"] < 1 and hits["voice"] < hits["both"] < 1, "raters agree with the actor, and not always"
 
 

@@ -76,7 +76,9 @@ def corpus(tmp_path):
     return tmp_path
 
 
-def by_name(frame): return frame.set_index(frame["utterance"].str.rpartition("/")[2])
+def by_name(reading):
+    frame = reading.utterances
+    return frame.set_index(frame["utterance"].str.rpartition("/")[2])
 
 
 def test_votes_of_evaluators_counted_by_hand(corpus):
@@ -112,11 +114,11 @@ def test_what_does_not_fit_is_listed(corpus):
     for name in ("Session2/dialog/wav/Ses02F_impro01.wav", "Session2/sentences/wav/Ses02F_impro01/Ses02F_impro01_F099.wav"):
         (corpus / name).parent.mkdir(parents=True, exist_ok=True)
         (corpus / name).touch()
-    assert read_iemocap(corpus).attrs["skipped"] == [
-        ["Session2/dialog/transcriptions/Ses02F_impro01.txt, line 3", "belongs to no utterance"],
-        ["Session2/dialog/wav/Ses02F_impro01.wav", "not evaluated"],
-        ["Session2/sentences/wav/Ses02F_impro01/Ses02F_impro01_F099.wav", "not evaluated"],
-        ["Session5/dialog/transcriptions/Ses05M_script01_1b.txt", "not there: transcripts are missing"]]
+    assert read_iemocap(corpus).skipped == [
+        ("Session2/dialog/transcriptions/Ses02F_impro01.txt, line 3", "belongs to no utterance"),
+        ("Session2/dialog/wav/Ses02F_impro01.wav", "not evaluated"),
+        ("Session2/sentences/wav/Ses02F_impro01/Ses02F_impro01_F099.wav", "not evaluated"),
+        ("Session5/dialog/transcriptions/Ses05M_script01_1b.txt", "not there: transcripts are missing")]
 
 
 def test_a_partial_copy_keeps_the_places_in_the_dialogue(corpus):
@@ -130,7 +132,7 @@ def test_copies_made_on_a_mac_and_bytes_that_are_no_utf8(corpus):
     hidden.write_bytes(b"\x00\x05\x16\x07")
     path = corpus / "Session2/dialog/EmoEvaluation/Ses02F_impro01.txt"
     path.write_bytes(path.read_bytes().replace(b"(curious)", b"(curious\x92s)"))
-    assert len(read_iemocap(corpus)) == 5
+    assert len(read_iemocap(corpus).utterances) == 5
 
 
 @pytest.mark.parametrize("old, new, line, said", [
@@ -192,8 +194,9 @@ def test_demo_layout_and_counts(made):
 
 def test_demo_is_read_as_a_second_reading_counts_it(made):
     again = counted_again(made)
-    external, everyone = (by_name(read_iemocap(made, annotators=annotators, corpus="demo_iemocap")) for annotators in ("external", "all"))
-    assert set(again) == set(external.index) and len(external) == 255 and external.attrs["skipped"] == []
+    readings = [read_iemocap(made, annotators=voters, corpus="demo_iemocap") for voters in ("external", "all")]
+    external, everyone = map(by_name, readings)
+    assert set(again) == set(external.index) and len(external) == 255 and readings[0].skipped == []
     for name, (code, words) in again.items():
         evaluators = Counter(word for who, named in words.items() if who.startswith("C-E") for word in named)
         actors = Counter(word for who, named in words.items() if who[2] == name[-4] for word in named)
@@ -206,7 +209,7 @@ def test_demo_is_read_as_a_second_reading_counts_it(made):
 
 
 def test_demo_times_fit_the_recordings_and_scripts_repeat(made):
-    frame = read_iemocap(made)
+    frame = read_iemocap(made).utterances
     seconds = [soundfile.info(path).duration for path in frame["path"]]
     assert np.allclose((frame["end"] - frame["start"]).astype(float), seconds, atol=2e-4)
     ordered = frame.sort_values(["dialogue", "turn"])
@@ -218,7 +221,7 @@ def test_demo_times_fit_the_recordings_and_scripts_repeat(made):
 
 
 def test_demo_emotions_have_inertia_and_annotators_disagree(made):
-    frame = read_iemocap(made)
+    frame = read_iemocap(made).utterances
     scenes = frame[frame["style"] == "improvised"].sort_values(["speaker", "dialogue", "turn"])
     before = scenes.groupby(["speaker", "dialogue"])["emotion"].shift()
     both = scenes["emotion"].notna() & before.notna()
@@ -259,7 +262,7 @@ def test_four_and_six_classes_by_session_and_split(tmp_path):
     for session, (improvised, scripted) in said.items():
         evaluation(tmp_path, f"Ses0{session}F_impro0{session}", lines(session, f"impro0{session}", improvised))
         if scripted: evaluation(tmp_path, f"Ses0{session}F_script01_1", lines(session, "script01_1", scripted))
-    frame = read_iemocap(tmp_path)
+    frame = read_iemocap(tmp_path).utterances
     counts = {name: frame.emotion.map(classes).notna().groupby(frame.session).sum().tolist() for name, classes in (("four", IEMOCAP_FOUR), ("six", IEMOCAP_SIX))}
     assert counts == dict(four=[7, 1, 3, 1, 3], six=[8, 4, 3, 2, 4])
     assert (frame.emotion.map(IEMOCAP_FOUR) == "happiness").sum() == (frame.emotion == "happiness").sum() + (frame.emotion == "excitement").sum()

@@ -19,8 +19,9 @@ def corpus(tmp_path):
 
 
 def test_one_dialogue_by_hand(corpus):
-    frame = read_meld(corpus(train='7,"Oh, no!",Rachel,surprise,negative,12,3,8,21,"0:16:22,5","01:00:00,000"\n'
-                                   '6,Joey<3 & co.,Joey,joy,positive,12,1,8,21,"00:16:16,059","00:16:21,73"\n' + ROW))
+    rows = ('7,"Oh, no!",Rachel,surprise,negative,12,3,8,21,"0:16:22,5","01:00:00,000"\n'
+            '6,Joey<3 & co.,Joey,joy,positive,12,1,8,21,"00:16:16,059","00:16:21,73"\n' + ROW)
+    frame = read_meld(corpus(train=rows)).utterances
     train = frame[frame["split"] == "train"]
     assert train[["utterance", "dialogue", "turn"]].values.tolist() == [[f"meld/train/dia00{d}_utt0{u}", f"meld/train/dia00{d}", u] for d, u in (("00", 0), (12, 1), (12, 3))]
     assert train[["speaker", "emotion", "sentiment", "transcript"]].values.tolist()[1:] == [
@@ -30,7 +31,7 @@ def test_one_dialogue_by_hand(corpus):
 
 
 def test_dialogue_0_of_each_table_is_another_dialogue(corpus):
-    frame = read_meld(corpus(), corpus="x")
+    frame = read_meld(corpus(), corpus="x").utterances
     assert frame["dialogue"].tolist() == ["x/dev/dia0000", "x/test/dia0000", "x/train/dia0000"] and set(frame["speaker"]) == {"x/Ross"}
 
 
@@ -38,19 +39,20 @@ def test_dialogue_0_of_each_table_is_another_dialogue(corpus):
     ("I\x92m \x93fine\x94\x85", "I’m “fine”…"), ("\x85and\x97", "…and—"), ("I’m “fine”…", "I’m “fine”…"), ("Café  añb \u200b👍🏽", "Café  añb \u200b👍🏽"),
     ("<i>x</i> &amp; =1+1", "<i>x</i> &amp; =1+1"), ("אני לא יודע", "אני לא יודע"), ("NA", "NA"), ("\x81", "\x81")])
 def test_old_editions_are_repaired_and_all_else_is_kept(corpus, written, meant):
-    frame = read_meld(corpus(dev=ROW.replace("Hey.", written).replace("Ross", "Ross\x92s mom")))
+    frame = read_meld(corpus(dev=ROW.replace("Hey.", written).replace("Ross", "Ross\x92s mom"))).utterances
     assert frame["transcript"][0] == meant and frame["speaker"][0] == "meld/Ross’s mom"
 
 
 def test_a_byte_order_mark_and_an_empty_text(corpus):
-    frame = read_meld(corpus(encoding="utf-8-sig", test=ROW.replace("Hey.", "").replace("Ross", "")))
+    empty = ROW.replace("Hey.", "").replace("Ross", "")
+    frame = read_meld(corpus(encoding="utf-8-sig", test=empty)).utterances
     assert frame["transcript"].isna().tolist() == frame["speaker"].isna().tolist() == [False, True, False]
 
 
 def test_times_that_run_backwards_are_listed(corpus):
-    frame = read_meld(corpus(dev=ROW.replace("00:16:21", "00:16:15")))
+    frame, skipped, _ = read_meld(corpus(dev=ROW.replace("00:16:21", "00:16:15")))
     assert frame["start"].isna().tolist() == frame["end"].isna().tolist() == [True, False, False]
-    assert frame.attrs["skipped"] == [["dev_sent_emo.csv, line 2", "ends before it starts: its times are missing"]]
+    assert skipped == [("dev_sent_emo.csv, line 2", "ends before it starts: its times are missing")]
 
 
 @pytest.mark.parametrize("rows, said", [
@@ -78,10 +80,10 @@ def test_a_missing_table_or_column_is_named(corpus):
 # --- the real tables
 
 def test_the_real_dialogues(corpora_root):
-    frame = read_meld(corpora_root / "MELD")
+    frame, skipped, _ = read_meld(corpora_root / "MELD")
     assert len(frame) == 13708 and Counter(frame["split"]) == dict(train=9989, dev=1109, test=2610) and frame["dialogue"].nunique() == 1038 + 114 + 280
     assert Counter(frame[frame["split"] == "test"]["emotion"]) == dict(neutral=1256, happiness=402, anger=345, surprise=281, sadness=208, disgust=68, fear=50)
-    assert frame.attrs["skipped"] == [] and not frame["transcript"].str.contains("[\x80-\x9f]").any() and frame["transcript"].notna().all()
+    assert skipped == [] and not frame["transcript"].str.contains("[\x80-\x9f]").any() and frame["transcript"].notna().all()
     assert frame.groupby("dialogue")["session"].nunique().eq(1).all()
     with open(corpora_root / "MELD/test_sent_emo.csv", newline="", encoding="utf-8") as file: rows = list(csv.DictReader(file))
     test = frame[frame["split"] == "test"].sort_values(["dialogue", "turn"])
@@ -107,6 +109,6 @@ def test_demo_has_the_layout_and_its_emotions_have_inertia(tmp_path):
     by_words = Counter(words for words, emotion in set(shown))
     vague = [words for words, _ in shown if by_words[words] >= 5]
     assert 0.4 < len(vague) / len(shown) < 0.7, "said in five emotions or more"
-    frame = read_meld(root, corpus="demo_meld")
+    frame = read_meld(root, corpus="demo_meld").utterances
     assert len(frame) == len(shown) and frame.groupby("dialogue")["speaker"].nunique().eq(2).all()
     assert frame.groupby("dialogue")["turn"].apply(lambda turns: turns.tolist() == list(range(len(turns)))).all()

@@ -90,7 +90,7 @@ def test_each_defect_is_named_and_the_rest_goes_on(broken):
 
 def test_a_file_that_goes_away_or_is_a_folder_costs_that_clip(broken):
     rows = table(broken)
-    rows["path"] = rows["path"].str.replace("silent.wav", "folder.wav")
+    rows.utterances["path"] = rows.utterances["path"].str.replace("silent.wav", "folder.wav")
     (broken / "text.wav").unlink()
     good, defects = screen(rows)
     assert len(good) == 2 and {"mine/silent", "mine/text"} <= set(defects["utterance"])

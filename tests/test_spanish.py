@@ -33,31 +33,33 @@ def quoted(*rows):
 
 
 def test_test_labels_come_from_the_corpus_beside_it(task):
-    frame = read_emospeech(task()).set_index("utterance")
+    frame, skipped, _ = read_emospeech(task())
+    frame = frame.set_index("utterance")
     assert frame[["emotion", "transcript", "split", "language", "corpus"]].values.tolist() == [
         ["happiness", "a", "train", "es", "emospeech"], ["fear", "b", "test", "es", "emospeech"]]
     assert frame[["path", "speaker", "sex", "votes", "dialogue", "sentiment"]].isna().all(axis=None), "what is not published is not invented"
-    assert frame.attrs["skipped"] == []
+    assert skipped == []
 
 
 def test_or_from_the_corpus_in_it(task):
-    assert read_emospeech(task(place="EmoSPeech2024"))["emotion"].tolist() == ["happiness", "fear"]
+    frame = read_emospeech(task(place="EmoSPeech2024")).utterances
+    assert frame["emotion"].tolist() == ["happiness", "fear"]
 
 
 def test_without_the_corpus_test_emotions_are_missing_and_it_is_said(task):
-    frame = read_emospeech(task(whole=None))
+    frame, skipped, _ = read_emospeech(task(whole=None))
     assert frame["emotion"].isna().tolist() == [False, True]
-    assert frame.attrs["skipped"] == [[WHOLE, "not there: the emotions of the test texts are missing"]]
+    assert skipped == [(WHOLE, "not there: the emotions of the test texts are missing")]
 
 
 def test_texts_of_every_kind_are_kept(task):
     root = task(train=quoted(*([f"o-{n}.mp3", "sadness", text] for n, text in enumerate(ODD))), bom="\ufeff")
-    kept = read_emospeech(root).set_index("utterance")["transcript"]
+    kept = read_emospeech(root).utterances.set_index("utterance")["transcript"]
     assert [kept[f"emospeech/o-{n}"] for n in range(len(ODD))] == ODD
 
 
 def test_a_text_without_words_stays_without_words(task):
-    frame = read_emospeech(task(train="aa-1.mp3,joy,\naa-3.mp3,fear,  \n", test='aa-2.mp3,""\n'))
+    frame = read_emospeech(task(train="aa-1.mp3,joy,\naa-3.mp3,fear,  \n", test='aa-2.mp3,""\n')).utterances
     assert len(frame) == 3 and frame["transcript"].isna().all() and frame["emotion"].tolist() == ["happiness", "fear", "fear"]
 
 
@@ -79,9 +81,9 @@ def test_a_fault_is_told_with_file_and_line(task, tables, said):
 
 
 def test_a_test_text_that_the_corpus_does_not_know_is_listed(task):
-    frame = read_emospeech(task(whole="aa-1.mp3,joy,a,train\n"))
+    frame, skipped, _ = read_emospeech(task(whole="aa-1.mp3,joy,a,train\n"))
     assert frame["emotion"].isna().tolist() == [False, True]
-    assert frame.attrs["skipped"] == [[f"{TEST}, line 2", f"aa-2.mp3 is not in {WHOLE}: its emotion is missing"]]
+    assert skipped == [(f"{TEST}, line 2", f"aa-2.mp3 is not in {WHOLE}: its emotion is missing")]
 
 
 def test_a_missing_table_is_named(task):
@@ -95,12 +97,13 @@ def test_recordings_are_matched_by_name(task, tmp_path):
     for name in ("in/two/aa-2.mp3", "aa-2.wav", "zz.mp3", "notes.txt"):
         (tmp_path / "user" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "user" / name).touch()
-    frame = read_meacorpus(root, audio=tmp_path / "user")
+    frame, skipped, _ = read_meacorpus(root, audio=tmp_path / "user")
     assert frame["path"].isna().tolist() == [True, False] and frame["path"][1] == str(tmp_path / "user/aa-2.wav"), "a lossless copy first"
-    assert frame.attrs["skipped"] == [["in/two/aa-2.mp3", "the same clip as aa-2.wav"], ["zz.mp3", "no text goes with it"]]
-    assert read_meacorpus(root)["path"].isna().all()
-    (root / "audios").mkdir(); (root / "audios/aa-1.mp3").touch()
-    assert read_meacorpus(root)["path"].notna().tolist() == [True, False], "below the corpus's folder they are found unasked"
+    assert skipped == [("in/two/aa-2.mp3", "the same clip as aa-2.wav"), ("zz.mp3", "no text goes with it")]
+    assert read_meacorpus(root).utterances["path"].isna().all()
+    (root / "audios").mkdir()
+    (root / "audios/aa-1.mp3").touch()
+    assert read_meacorpus(root).utterances["path"].notna().tolist() == [True, False], "below the corpus's folder they are found unasked"
     with pytest.raises(StudyError, match="meacorpus: there is no folder"): read_meacorpus(root, audio=tmp_path / "nowhere")
 
 
@@ -116,17 +119,17 @@ def plain(path):
 
 
 def test_the_task_as_paper_03_counts_it(corpora_root):
-    frame = read_emospeech(corpora_root / "EmoSPeech2024")
+    frame, skipped, _ = read_emospeech(corpora_root / "EmoSPeech2024")
     train, test = frame[frame["split"] == "train"], frame[frame["split"] == "test"]
     assert Counter(train["emotion"]) == dict(neutral=1166, disgust=705, anger=399, happiness=362, sadness=345, fear=23)
     assert Counter(test["emotion"]) == dict(neutral=291, disgust=177, anger=100, happiness=90, sadness=86, fear=6)
-    assert frame["transcript"].notna().all() and frame.attrs["skipped"] == []
+    assert frame["transcript"].notna().all() and skipped == []
     texts = {row["id"]: row["transcription"].strip() for name in (TRAIN, TEST) for row in plain(corpora_root / "EmoSPeech2024" / name)}
     assert {f"emospeech/{name.removesuffix('.mp3')}": text for name, text in texts.items()} == dict(zip(frame["utterance"], frame["transcript"]))
 
 
 def test_the_whole_corpus(corpora_root):
-    frame = read_meacorpus(corpora_root / "MEACorpus")
+    frame = read_meacorpus(corpora_root / "MEACorpus").utterances
     rows = plain(corpora_root / "MEACorpus" / WHOLE)
     assert len(frame) == len(rows) == 5129 and Counter(frame["split"]) == dict(train=4102, test=1027)
     house = dict(zip(("joy", "neutral", "disgust", "anger", "sadness", "fear"), ("happiness", "neutral", "disgust", "anger", "sadness", "fear")))
@@ -151,8 +154,8 @@ def test_demo_has_the_files_of_the_original(demo):
 
 
 def test_demo_texts_are_all_different_and_do_not_tell_everything(demo):
-    frame = read_emospeech(demo, corpus="demo_emospeech")
-    assert frame["transcript"].is_unique and frame.attrs["skipped"] == [] and frame["utterance"].str.startswith("demo_emospeech/").all()
+    frame, skipped, _ = read_emospeech(demo, corpus="demo_emospeech")
+    assert frame["transcript"].is_unique and skipped == [] and frame["utterance"].str.startswith("demo_emospeech/").all()
     emotional = {emotion: {word for text in frame[frame["emotion"] == emotion]["transcript"] for word in text.split()} for emotion in frame["emotion"].unique()}
     assert all(a & b for a in emotional.values() for b in emotional.values())
 
