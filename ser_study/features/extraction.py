@@ -21,11 +21,11 @@ class Extraction(NamedTuple):
     defects: pd.DataFrame                  # DEFECT: the clips that were left out
 
 def extract_clips(store: FeatureStore,
-                  clips: pd.DataFrame,              # of `screen`: utterance, path, audio_key
-                  extractors: dict,                 # name -> has `.identity` and `.compute(paths)`
+                  clips: pd.DataFrame,              # returned by `screen`: utterance, path, audio_key
+                  extractors: dict,                 # name -> object with `.identity` and `.compute(paths)`
                   stage=lambda name, items: nullcontext(),   # measures a block, such as `Run.stage`
                   ) -> Extraction:
-    "Measure every clip with every extractor; what the store holds is not computed again."
+    "Measure every clip with every extractor. Values that the store holds are not computed again."
     values, failures = {}, {}
     for name, extractor in extractors.items():
         with stage(name, len(clips)):
@@ -39,10 +39,10 @@ def extract_clips(store: FeatureStore,
 
 def extract_texts(store: FeatureStore,
                   texts: list[str],
-                  encoders: dict,                   # name -> has `.identity` and `.compute(texts)`
+                  encoders: dict,                   # name -> object with `.identity` and `.compute(texts)`
                   stage=lambda name, items: nullcontext(),
                   ) -> dict[str, list[np.ndarray]]:   # encoder's name -> one array for each text
-    "Encode every text with every encoder; what the store holds is not computed again."
+    "Encode every text with every encoder. Values that the store holds are not computed again."
     keys, values = [text_key(text) for text in texts], {}
     for name, encoder in encoders.items():
         with stage(name, len(texts)): values[name], _ = extract(store, encoder, keys, list(texts), name)

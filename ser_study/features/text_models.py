@@ -109,14 +109,13 @@ class SentenceEncoder:
             yield from zip(batch, _encode(self, model, inputs.to(self.device)))
 
 # %% ../../nbs/34_text_models.ipynb #24e9f2da
-def _tokenize(tokenizer: PreTrainedTokenizerBase, texts: list[str],
-              limit: int) -> transformers.BatchEncoding:
+def _tokenize(tokenizer: PreTrainedTokenizerBase, texts: list[str], limit: int,
+              checkpoint: str) -> transformers.BatchEncoding:
     "The tokens of each text, at most `limit`; warns of texts that were truncated."
     encoded = tokenizer(list(texts), truncation=True, max_length=limit)
     if cut := sum(bool(text.overflowing) for text in encoded.encodings):
-        warnings.warn(
-            f"{cut} of {len(texts)} texts are longer than the {limit} tokens that the encoder takes, "
-                      "and were cut there.")
+        warnings.warn(f"{cut} of {len(texts)} texts are longer than the {limit} tokens that {checkpoint} "
+                      "takes, and were cut there.")
     return encoded
 
 @torch.inference_mode()
