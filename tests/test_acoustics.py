@@ -1,4 +1,4 @@
-"openSMILE and librosa as their own documentation calls them, against ours, on synthetic and (where there are any) real clips."
+"openSMILE and librosa, called as in their documentation, against ours, on synthetic and real clips."
 import os
 from pathlib import Path
 
@@ -18,17 +18,17 @@ from ser_study.features.store import identity_hash
 
 @pytest.fixture(autouse=True)
 def one_blas_thread():
-    "A matrix product on two cores adds up in another order; the extractor uses one core, so its oracle does too."
+    "A matrix product on two cores adds up in another order, so the oracle uses one core, as the extractor."
     with threadpool_limits(1): yield
 
 
 def speech_like(seed: int, seconds: float, rate: int = 16000) -> np.ndarray:
     "Harmonics of a gliding pitch in syllables, over a little noise: (n,) float32, peak 0.6."
     rng, t = np.random.default_rng(seed), np.arange(int(seconds * rate)) / rate
-    phase = 2 * np.pi * np.cumsum(rng.uniform(100, 250)
-                                  * (1 + 0.2 * np.sin(2 * np.pi * rng.uniform(0.5, 2) * t))) / rate
-    signal = sum(np.sin(k * phase) / k for k in range(1,
-        15)) * (1.1 - np.cos(2 * np.pi * 4 * t)) + 0.02 * rng.standard_normal(len(t))
+    pitch = rng.uniform(100, 250) * (1 + 0.2 * np.sin(2 * np.pi * rng.uniform(0.5, 2) * t))
+    phase = 2 * np.pi * np.cumsum(pitch) / rate
+    buzz = sum(np.sin(k * phase) / k for k in range(1, 15))
+    signal = buzz * (1.1 - np.cos(2 * np.pi * 4 * t)) + 0.02 * rng.standard_normal(len(t))
     return (0.6 * signal / np.abs(signal).max()).astype("float32")
 
 
@@ -45,10 +45,10 @@ def clips(tmp_path_factory) -> list[Path]:
 @pytest.fixture(scope="module")
 def real_clips() -> list[Path]:
     root = os.environ.get("SER_STUDY_CORPORA")
-    found = sorted(
-        Path(root).glob(
-        "RAVDESS/Actor_*/*.*"))[
-        ::200] + sorted(Path(root).glob("CREMA-D/AudioWAV/*.*"))[::400] if root else []
+    found = []
+    if root:
+        found += sorted(Path(root).glob("RAVDESS/Actor_*/*.*"))[::200]
+        found += sorted(Path(root).glob("CREMA-D/AudioWAV/*.*"))[::400]
     if not found: pytest.skip("no real corpora: set SER_STUDY_CORPORA")
     return found
 
@@ -69,8 +69,8 @@ def test_functionals_are_those_of_process_file(clips, name):
 
 
 @pytest.mark.filterwarnings("ignore:Feature set")
-@pytest.mark.parametrize("name, level, theirs",
-                         [("eGeMAPSv01a", "lld", opensmile.FeatureLevel.LowLevelDescriptors),
+@pytest.mark.parametrize("name, level, theirs", [
+    ("eGeMAPSv01a", "lld", opensmile.FeatureLevel.LowLevelDescriptors),
     ("eGeMAPSv02", "lld", opensmile.FeatureLevel.LowLevelDescriptors),
     ("ComParE_2016", "lld_de", opensmile.FeatureLevel.LowLevelDescriptors_Deltas)])
 def test_frames_are_those_of_process_file(clips, name, level, theirs):
@@ -82,8 +82,8 @@ def test_frames_are_those_of_process_file(clips, name, level, theirs):
 @pytest.mark.filterwarnings("ignore:Feature set")
 def test_functionals_of_real_clips(real_clips):
     ours = dict(Functionals().compute(real_clips))
-    for position, values in enumerate(plain_smile(real_clips, "eGeMAPSv01a",
-        opensmile.FeatureLevel.Functionals)):
+    theirs = plain_smile(real_clips, "eGeMAPSv01a", opensmile.FeatureLevel.Functionals)
+    for position, values in enumerate(theirs):
         signal, _ = soundfile.read(real_clips[position])
         if signal.ndim == 1 and np.abs(signal).max() <= 0.999:
             np.testing.assert_array_equal(ours[position], values[0])
@@ -126,8 +126,8 @@ def test_undefined_functionals_are_a_failure(clips, monkeypatch):
 def test_clips_are_read_as_results_are_taken(clips, monkeypatch):
     "Thousands of clips must not be in memory at once."
     read = []
-    monkeypatch.setattr(functionals, "load_audio", lambda path,
-                        rate: read.append(path) or speech_like(1, 0.3))
+    def load(path, rate): return read.append(path) or speech_like(1, 0.3)
+    monkeypatch.setattr(functionals, "load_audio", load)
     results = Functionals(workers=2).compute(clips * 25)
     next(results)
     assert len(read) < 20
@@ -194,7 +194,8 @@ def test_clips_shorter_than_the_delta_window(samples):
 
 
 def test_zero_crossings_of_a_square_wave_by_hand():
-    "Sign changes before samples 64, 128, 192 ...: every window of 2048 that begins at a multiple of 512 holds exactly 31 inside it."
+    """Sign changes before samples 64, 128, 192 ...: every window of 2048 that begins at a multiple of 512
+    holds exactly 31 of them."""
     square = np.where(np.arange(8192) // 64 % 2, -0.5, 0.5).astype("float32")
     rates = spectra(square)["zcr"][0]
     np.testing.assert_array_equal(rates[2:-2], 31 / 2048)
@@ -202,7 +203,7 @@ def test_zero_crossings_of_a_square_wave_by_hand():
 
 
 def test_flatness_tells_noise_from_tone():
-    "A frame of white noise has expected flatness exp(-gamma), 0.561; a tone has nearly none; an impulse is flat."
+    "White noise has an expected flatness of exp(-gamma), 0.561; a tone has nearly none; an impulse is flat."
     noise = (0.1 * np.random.default_rng(1).standard_normal(160000)).astype("float32")
     tone = (0.5 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)).astype("float32")
     impulse = np.zeros(8192, "float32")

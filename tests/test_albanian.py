@@ -24,9 +24,11 @@ def make(tmp_path):
 
 def test_paths_of_both_systems_and_labels_in_any_case(make):
     root = make(
-        "path,labels\r\nclips\\pozitive\\zë 1.wav,Positive\r\n./clips/negative/1.wav,NEGATIVE\r\nclips/neutral/../neutral/1.wav, neutral \r\n",
-                "clips/pozitive/zë 1.wav", "clips/negative/1.wav", "clips/neutral/1.wav",
-                encoding="utf-8-sig")
+        "path,labels\r\n"
+        "clips\\pozitive\\zë 1.wav,Positive\r\n"
+        "./clips/negative/1.wav,NEGATIVE\r\n"
+        "clips/neutral/../neutral/1.wav, neutral \r\n",
+        "clips/pozitive/zë 1.wav", "clips/negative/1.wav", "clips/neutral/1.wav", encoding="utf-8-sig")
     frame, skipped, _ = read_albanian(root)
     assert frame[["utterance", "emotion"]].values.tolist() == [
         ["albanian/clips/negative/1", "negative"], ["albanian/clips/neutral/1", "neutral"],
@@ -34,8 +36,8 @@ def test_paths_of_both_systems_and_labels_in_any_case(make):
     assert frame[["speaker", "sex", "language"]].drop_duplicates().values.tolist() == [
         ["albanian/1", "female", "sq"]]
     assert frame[["transcript", "votes", "age", "session"]].isna().all(axis=None) and skipped == []
-    assert frame["emotion"].map(SENTIMENT_OF).tolist() == (
-        frame["emotion"].tolist()), "the three classes of paper 05 without translation"
+    assert frame["emotion"].map(SENTIMENT_OF).tolist() == frame["emotion"].tolist(), (
+        "the three classes of paper 05 without translation")
 
 
 def test_rows_without_a_recording_are_listed(make):
@@ -106,8 +108,8 @@ def test_the_recordings_are_what_is_spoken(made, tmp_path):
     demo.synthesise(clips, tmp_path)
     for clip in clips:
         spoken, kept = load_audio(tmp_path / clip.path), load_audio((made / clip.path).with_suffix(".wav"))
-        assert len(spoken) == len(kept) and np.corrcoef(spoken, kept)[0,
-            1] > 0.999, "but for two resamplings and the channels' noise"
+        assert len(spoken) == len(kept)
+        assert np.corrcoef(spoken, kept)[0, 1] > 0.999, "but for two resamplings and the channels' noise"
 
 
 def test_a_second_making_gives_the_same_bytes(made, tmp_path):

@@ -1,4 +1,4 @@
-"""The leakage audit: a leak of each kind is planted in a clean table and must be found, there and nowhere else"""
+"""The leakage audit: a leak of each kind is planted in a clean table and found there and nowhere else"""
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +9,7 @@ TRAIN, VALIDATION, TEST = np.arange(0, 6), np.arange(6, 9), np.arange(9, 12)
 SPLIT = Split("planted", TRAIN, VALIDATION, TEST)
 
 def clean() -> pd.DataFrame:
-    "Twelve samples that have nothing in common; of each three, the last was mixed of clips that nobody else has."
+    "Twelve samples that have nothing in common. The last of each three was mixed of clips that no other has."
     table = pd.DataFrame({column: [f"{column} {row}" for row in range(12)] for column in KINDS
                           if column != "parents"})
     table["parents"] = [(f"mother {row}", f"father {row}") if row % 3 == 2 else None for row in range(12)]
@@ -36,8 +36,8 @@ def test_a_planted_leak_is_found(column, sides, rows):
     (5, ("utterance 9", "father 5"), "train / test", 1 / 3),       # trained on a mixture of a test clip
     (11, ("mother 11", "utterance 1"), "train / test", 1 / 3),     # tested on a mixture of a training clip
     (8, ("utterance 3", "father 8"), "train / validation", 1 / 3),
-    (11, ("mother 5", "father 11"), "train / test",
-     1 / 3),        # two mixtures of one parent that is nowhere itself
+    # two mixtures of one parent that is nowhere itself
+    (11, ("mother 5", "father 11"), "train / test", 1 / 3),
 ])
 def test_a_planted_parent_is_found(child, parents, sides, touched):
     table = clean()
@@ -52,7 +52,8 @@ def test_parents_on_their_own_side_are_no_leak():
     assert len(audit_leakage(table, [SPLIT]).table) == 0
 
 def test_segments_of_a_clip_are_neither_duplicates_nor_parents():
-    "Clip 0 lies on three sides, and a training sample was mixed of it: a clip in three pairs of sides, a parent in the two with train; its audio is its own."
+    """Clip 0 lies on three sides, and a training sample was mixed of it. So a clip is shared by three pairs of
+    sides, and a parent by the two with train. Its audio is its own."""
     table = clean()
     for row in (7, 10): table.loc[row, ["utterance", "audio_key"]] = table.loc[0, ["utterance", "audio_key"]]
     table.at[5, "parents"] = ("utterance 0", "father 5")

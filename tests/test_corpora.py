@@ -47,8 +47,8 @@ def test_the_demo_corpora_fill_the_columns_of_the_real_ones(demo_settings):
     assert (skipped, ignored) == ([], [])
     crema_d = frame[frame["corpus"] == "demo_crema_d"]
     assert not crema_d[["sex", "age", "votes", "sentence", "transcript"]].isna().any(axis=None)
-    assert crema_d[["script", "style", "valence", "arousal",
-                    "dominance"]].isna().all(axis=None), "what CREMA-D does not have is not invented"
+    assert crema_d[["script", "style", "valence", "arousal", "dominance"]].isna().all(axis=None), (
+        "what CREMA-D does not have is not invented")
     status = corpora_status(demo_settings).set_index("key")
     assert status["found"].to_dict() == dict.fromkeys(REAL, False) | dict.fromkeys(DEMOS, True)
     assert (status["clips"] == status["expected"])[status["found"]].all()

@@ -1,4 +1,4 @@
-"""The demo corpora: official layouts, equal bytes on every making, learnable but not trivially so, and never half made."""
+"""The demo corpora: official layouts, the same bytes each time, learnable, not trivial, and never half made."""
 import os, re, signal, subprocess, sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +15,13 @@ from ser_study.settings import StudyError
 NAMES = ("demo_ravdess", "demo_crema_d")
 # typed from the official files, not from the module
 VOTE_HEADER = (
-    '"","A","D","F","H","N","S","fileName","numResponses","agreement","emoVote","meanEmoResp","meanAngerResp","meanDisgustResp","meanFearResp",'
-               '"meanHappyResp","meanNeutralResp","meanSadResp","medianEmoResp","meanEmoRespNorm","meanAngerRespNorm","meanDisgustRespNorm","meanFearRespNorm",'
-               '"meanHappyRespNorm","meanNeutralRespNorm","meanSadRespNorm","medianEmoRespNorm"')
-SUMMARY_HEADER = '"","FileName","VoiceVote","VoiceLevel","FaceVote","FaceLevel","MultiModalVote","MultiModalLevel"'
+    '"","A","D","F","H","N","S","fileName","numResponses","agreement","emoVote","meanEmoResp",'
+    '"meanAngerResp","meanDisgustResp","meanFearResp","meanHappyResp","meanNeutralResp",'
+    '"meanSadResp","medianEmoResp","meanEmoRespNorm","meanAngerRespNorm","meanDisgustRespNorm",'
+    '"meanFearRespNorm","meanHappyRespNorm","meanNeutralRespNorm","meanSadRespNorm",'
+    '"medianEmoRespNorm"')
+SUMMARY_HEADER = (
+    '"","FileName","VoiceVote","VoiceLevel","FaceVote","FaceLevel","MultiModalVote","MultiModalLevel"')
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +81,8 @@ def test_the_real_readers_run_unchanged(corpora):
         frame = read_crema_d(corpora["demo_crema_d"], votes=rated).utterances
         hits[rated] = np.mean([row.votes[row.emotion] == max(row.votes.values())
                                for row in frame.itertuples()])
-    assert 1 / 6 < hits[
-        "voice"] < hits[
-        "face"] < 1 and hits["voice"] < hits["both"] < 1, "raters agree with the actor, and not always"
+    assert 1 / 6 < hits["voice"] < hits["face"] < 1
+    assert hits["voice"] < hits["both"] < 1, "raters agree with the actor, and not always"
 
 
 def test_votes_are_three_whole_blocks_and_agree_with_the_summary(corpora):
@@ -165,8 +167,8 @@ demo.make_demo("demo_ravdess", sys.argv[1])
 """
 
 def test_a_killed_making_leaves_no_corpus(tmp_path, small):
-    assert subprocess.run([sys.executable, "-c", KILLED, tmp_path],
-                          capture_output=True).returncode == -signal.SIGKILL
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
     assert len(flacs(tmp_path)) == 3, "it was killed in the middle"
     assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".")] == []
     assert len(flacs(demo.make_demo("demo_ravdess", tmp_path))) == 3
@@ -200,22 +202,22 @@ def recall(X, y, cv, groups=None):
 
 @pytest.mark.parametrize("name, separator, emotion, sentence, speaker",
                          [("demo_ravdess", "-", 2, 4, 6), ("demo_crema_d", "_", 2, 1, 0)])
-def test_emotion_speaker_and_sentence_are_learnable_but_not_trivial(corpora, name, separator, emotion,
-    sentence, speaker):
+def test_emotion_speaker_and_sentence_are_learnable_but_not_trivial(
+        corpora, name, separator, emotion, sentence, speaker):
     paths = flacs(corpora[name])
     parts = np.array([p.stem.split(separator) for p in paths])
     X = np.stack([simple_features(p) for p in paths])
     emotions = parts[:, emotion]
     sentences = parts[:, sentence]
     speakers = parts[:, speaker]
-    chance = lambda y: 1 / len(set(y))
+    def chance(y): return 1 / len(set(y))
     own = np.stack([X[speakers == s].mean(axis=0) for s in speakers])
-    assert chance(emotions) + 0.2 < recall(X - own, emotions, GroupKFold(4),
-                                           speakers) < 0.85, "emotion, by speakers never heard, beside each speaker's mean"
-    assert chance(sentences) + 0.3 < (
-        recall(X, sentences, GroupKFold(4), speakers)), "sentence, by speakers never heard"
-    assert chance(speakers) + 0.4 < (
-        recall(X, speakers, GroupKFold(2), sentences)), "speaker, in sentences never heard"
+    assert chance(emotions) + 0.2 < recall(X - own, emotions, GroupKFold(4), speakers) < 0.85, (
+        "emotion, by speakers never heard, beside each speaker's mean")
+    assert chance(sentences) + 0.3 < recall(X, sentences, GroupKFold(4), speakers), (
+        "sentence, by speakers never heard")
+    assert chance(speakers) + 0.4 < recall(X, speakers, GroupKFold(2), sentences), (
+        "speaker, in sentences never heard")
     shuffled = np.random.default_rng(0).permutation(emotions)
-    assert recall(X - own, shuffled, StratifiedKFold(4)) < (
-        chance(emotions) + 0.1), "the probe itself finds nothing in shuffled labels"
+    assert recall(X - own, shuffled, StratifiedKFold(4)) < chance(emotions) + 0.1, (
+        "the probe itself finds nothing in shuffled labels")

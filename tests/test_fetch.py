@@ -11,7 +11,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Shop(BaseHTTPRequestHandler):
-    "Serves `server.files`; `server.drops` of the next answers are cut off in the middle; `server.log` keeps (path, Range) of every request."
+    """Serves `server.files`. The next `server.drops` answers are cut off in the middle. `server.log` keeps
+    (path, Range) of every request."""
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
@@ -70,9 +71,8 @@ def test_a_broken_connection_is_taken_up_where_it_broke(shop, tmp_path):
     get(shop, tmp_path / "a.bin", checksum=md5(body), size=len(body))
     assert (tmp_path / "a.bin").read_bytes() == body and [p.name for p in tmp_path.iterdir()] == ["a.bin"]
     starts = [int(asked[6:-1]) if asked else 0 for _, asked in shop.log]
-    assert len(
-        starts) == 3 and starts[
-        0] == 0 and 0 < starts[1] < starts[2] < len(body), "each request asked only for the rest"
+    assert len(starts) == 3 and starts[0] == 0
+    assert 0 < starts[1] < starts[2] < len(body), "each request asked only for the rest"
 
 
 def test_a_later_run_goes_on_from_the_part(shop, tmp_path):
@@ -262,9 +262,8 @@ def test_a_zip_with_a_top_folder_lands_where_readers_look(shop, settings, monkey
     corpus = fetch.fetch_corpus("tiny", settings)
     assert corpus == settings.corpora / "Tiny" and (corpus / "Actor_01/a.wav").read_bytes() == b"RIFF1"
     assert [p.name for p in settings.corpora.iterdir()] == ["Tiny"], "nothing is left of the work"
-    assert fetch.fetch_corpus("tiny",
-                              settings) == corpus and len(
-        shop.log) == 1, "a corpus that is there is not asked for"
+    assert fetch.fetch_corpus("tiny", settings) == corpus
+    assert len(shop.log) == 1, "a corpus that is there is not asked for"
 
 
 def test_a_corpus_in_part_is_never_touched(shop, settings, monkeypatch):
@@ -304,9 +303,11 @@ def lfs(shop, monkeypatch, packed=COMMIT, **changes):
     "A repository whose clips are Git LFS pointers, as GitHub packs it."
     clips = {"AudioWAV/1001_IEO_ANG_HI.wav": noise(300_000, 1),
              "AudioWAV/1001_IEO_SAD_HI.wav": noise(200_000, 2)}
-    pointer = lambda body: f"version https://git-lfs.github.com/spec/v1\noid sha256:{hashlib.sha256(body).hexdigest()}\nsize {len(body)}\n".encode()
-    members = [(name, pointer(body)) for name, body in clips.items()] + [("table.csv", b"a,b\n"),
-        ("VideoFlash/1001.flv", pointer(b"video"))]
+    def pointer(body):
+        return (f"version https://git-lfs.github.com/spec/v1\noid sha256:{hashlib.sha256(body).hexdigest()}\n"
+                f"size {len(body)}\n").encode()
+    members = [(name, pointer(body)) for name, body in clips.items()]
+    members += [("table.csv", b"a,b\n"), ("VideoFlash/1001.flv", pointer(b"video"))]
     shop.files.update({f"/media/{name}": body for name, body in clips.items()})
     body = tarred(*((f"Repo-{COMMIT}/{name}", FILE, content) for name, content in members), commit=packed)
     sell(shop, monkeypatch, body,
@@ -323,8 +324,8 @@ def test_lfs_pointers_become_the_clips_they_stand_for(shop, settings, monkeypatc
     assert found == {**clips, "table.csv": b"a,b\n"}, "videos are left out, and no part is left"
 
 
-def test_a_clip_that_is_not_its_pointers_is_refused_and_the_rest_is_kept_for_the_next_run(shop, settings,
-    monkeypatch):
+def test_a_clip_that_is_not_its_pointers_is_refused_and_the_rest_is_kept_for_the_next_run(
+        shop, settings, monkeypatch):
     clips = lfs(shop, monkeypatch)
     (good, _), (bad, body) = clips.items()
     shop.files[f"/media/{bad}"] = body[:-1] + bytes([body[-1] ^ 1])

@@ -1,4 +1,5 @@
-"""IEMOCAP's layout: votes, majorities, turns and words counted by hand; files as people have them; the demo against a second reading of its files."""
+"""IEMOCAP's layout: votes, majorities, turns and words counted by hand, files as people have them, and the
+demo against a second reading of its files."""
 import re
 from collections import Counter
 from pathlib import Path
@@ -190,7 +191,7 @@ def made(tmp_path_factory):
 
 
 def counted_again(root):
-    "A second reading of the demo's files, by lines: per utterance its majority code, evaluators' words and the actor's."
+    "A second reading of the demo's files, by lines: each utterance's majority code and annotators' words."
     found = {}
     for path in sorted(Path(root).glob("Session?/dialog/EmoEvaluation/*.txt")):
         for block in path.read_text().split("\n\n")[1:]:
@@ -223,8 +224,8 @@ def test_demo_is_read_as_a_second_reading_counts_it(made):
     for name, (code, words) in again.items():
         evaluators = Counter(word for who, named in words.items() if who.startswith("C-E") for word in named)
         actors = Counter(word for who, named in words.items() if who[2] == name[-4] for word in named)
-        assert len(words) == 4 and sum(who.startswith("C-E")
-                                       for who in words) == 3 and actors, "three evaluators and the one who spoke"
+        assert len(words) == 4 and sum(who.startswith("C-E") for who in words) == 3
+        assert actors, "three evaluators and the one who spoke"
         assert sum(external["votes"][name].values()) == evaluators.total()
         assert sum(everyone["votes"][name].values()) == (evaluators + actors).total()
         assert sorted(external["votes"][name].values()) == sorted(evaluators.values())
@@ -240,12 +241,10 @@ def test_demo_times_fit_the_recordings_and_scripts_repeat(made):
     assert np.allclose((frame["end"] - frame["start"]).astype(float), seconds, atol=2e-4)
     ordered = frame.sort_values(["dialogue", "turn"])
     gaps = (ordered["start"] - ordered.groupby("dialogue")["end"].shift()).dropna()
-    assert gaps.between(-0.31,
-                        0.81).all() and (
-        gaps < 0).any(), "turns follow one another, and sometimes overlap a little"
-    assert (ordered[
-        "sex"] != ordered.groupby(
-        "dialogue")["sex"].shift())[ordered["turn"] > 0].all(), "two speakers in turn"
+    assert gaps.between(-0.31, 0.81).all()
+    assert (gaps < 0).any(), "turns follow one another, and sometimes overlap a little"
+    assert (ordered["sex"] != ordered.groupby("dialogue")["sex"].shift())[ordered["turn"] > 0].all(), (
+        "two speakers in turn")
     lines = Counter(frame.loc[frame["style"] == "scripted", ["script", "transcript"]].itertuples(index=False,
         name=None))
     assert len(lines) == 24 and set(lines.values()) == {5}
@@ -313,5 +312,5 @@ def test_four_and_six_classes_by_session_and_split(tmp_path):
     split, = named_split(sessions[scored], [sorted(set(sessions))[3]], [sorted(set(sessions))[4]])
     assert [len(split.train), len(split.validation), len(split.test)] == [15, 2, 4]
     without = purged(split, frame.script.to_numpy(dtype=object)[scored])
-    assert [len(without.train), len(without.validation), len(without.test)] == [
-        12, 2, 4], "the scripted scene of session 5 trains no more"
+    assert [len(without.train), len(without.validation), len(without.test)] == [12, 2, 4], (
+        "the scripted scene of session 5 trains no more")

@@ -1,4 +1,5 @@
-"""MELD: hand-made tables of three editions, faults by file and line, texts kept, and the real dialogues against a reading of their own."""
+"""MELD: hand-made tables of three editions, faults by file and line, texts kept, and the real dialogues
+against a second reading."""
 import csv
 from collections import Counter
 import pytest
@@ -6,7 +7,8 @@ from ser_study.data.demo.texts import make_demo_texts
 from ser_study.data.readers.meld import read_meld
 from ser_study.settings import StudyError
 
-HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime\n"
+HEADER = ("Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,"
+          "StartTime,EndTime\n")
 ROW = '1,Hey.,Ross,neutral,neutral,0,0,8,21,"00:16:16,059","00:16:21,731"\n'
 
 

@@ -1,4 +1,4 @@
-"""Readers: the real corpora against their own tables and published counts, and layouts that people really have."""
+"""Readers: the real corpora against their own tables and published counts, and layouts that people have."""
 import csv, os, time
 from collections import Counter
 import pandas as pd
@@ -119,7 +119,8 @@ def test_ravdess_names_that_do_not_fit_are_listed(make, name, reason):
 
 def test_repetition_and_actor_are_checked_as_numbers(make):
     with pytest.raises(StudyError,
-                       match="ravdess, utterance ravdess/03-01-05-01-01-00-01: repetition is 0, expected a whole number from 1"):
+                       match="ravdess, utterance ravdess/03-01-05-01-01-00-01: "
+                             "repetition is 0, expected a whole number from 1"):
         read_ravdess(make("03-01-05-01-01-00-01.wav"))
 
 

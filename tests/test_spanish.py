@@ -1,4 +1,5 @@
-"""EmoSPeech 2024 and MEACorpus: hand-made files, places named by file and line, texts of every kind kept, and the published counts."""
+"""EmoSPeech 2024 and MEACorpus: hand-made files, places named by file and line, texts of every kind kept,
+and the published counts."""
 import csv, re
 from collections import Counter
 import pytest
@@ -40,8 +41,8 @@ def test_test_labels_come_from_the_corpus_beside_it(task):
     frame = frame.set_index("utterance")
     assert frame[["emotion", "transcript", "split", "language", "corpus"]].values.tolist() == [
         ["happiness", "a", "train", "es", "emospeech"], ["fear", "b", "test", "es", "emospeech"]]
-    assert frame[["path", "speaker", "sex", "votes", "dialogue",
-                  "sentiment"]].isna().all(axis=None), "what is not published is not invented"
+    assert frame[["path", "speaker", "sex", "votes", "dialogue", "sentiment"]].isna().all(axis=None), (
+        "what is not published is not invented")
     assert skipped == []
 
 
@@ -107,15 +108,14 @@ def test_recordings_are_matched_by_name(task, tmp_path):
         (tmp_path / "user" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "user" / name).touch()
     frame, skipped, _ = read_meacorpus(root, audio=tmp_path / "user")
-    assert frame["path"].isna().tolist() == [True,
-                                             False] and frame[
-        "path"][1] == str(tmp_path / "user/aa-2.wav"), "a lossless copy first"
+    assert frame["path"].isna().tolist() == [True, False]
+    assert frame["path"][1] == str(tmp_path / "user/aa-2.wav"), "a lossless copy first"
     assert skipped == [("in/two/aa-2.mp3", "the same clip as aa-2.wav"), ("zz.mp3", "no text goes with it")]
     assert read_meacorpus(root).utterances["path"].isna().all()
     (root / "audios").mkdir()
     (root / "audios/aa-1.mp3").touch()
-    assert read_meacorpus(root).utterances["path"].notna().tolist() == [
-        True, False], "below the corpus's folder they are found unasked"
+    assert read_meacorpus(root).utterances["path"].notna().tolist() == [True, False], (
+        "below the corpus's folder they are found unasked")
     with pytest.raises(StudyError, match="meacorpus: there is no folder"):
         read_meacorpus(root, audio=tmp_path / "nowhere")
 

@@ -71,15 +71,16 @@ def hubert(checkpoints):
 
 
 def plain(checkpoint, signal):
-    "transformers' own output for one signal (n,): hidden states (t, d) by number, the convolutions' (t, c), the model's last."
+    """transformers' own output for one signal (n,): hidden states (t, d) by number, those of the convolutions
+    (t, c), and the model's last."""
     model = AutoModel.from_pretrained(checkpoint).eval()
     values = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint)(signal, sampling_rate=16000,
         return_tensors="pt").input_values
     with torch.no_grad():
         output = model(values, output_hidden_states=True)
-        return [state[0].numpy()
-                for state in output.hidden_states], model.feature_extractor(
-            values)[0].T.numpy(), output.last_hidden_state[0].numpy()
+        convolved = model.feature_extractor(values)[0].T.numpy()
+        states = [state[0].numpy() for state in output.hidden_states]
+        return states, convolved, output.last_hidden_state[0].numpy()
 
 
 def compute(checkpoint, paths, **options):
@@ -95,12 +96,12 @@ def test_one_clip_is_what_transformers_returns(checkpoint, clips):
         np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(compute(checkpoint, clips[1:2], layers="conv", pooled=False)[0], conv,
                                atol=1e-6)
-    assert min(np.abs(a - b).max() for a, b in zip(states, states[1:])) > (
-        1e-3), "layers must differ for this test to mean anything"
+    assert min(np.abs(a - b).max() for a, b in zip(states, states[1:])) > 1e-3, (
+        "layers must differ for this test to mean anything")
 
 
 def test_the_last_layer_by_either_number_and_one_in_between_alone(checkpoint, clips):
-    "Blocks above the highest layer are cut off, which must not make that layer the model's normalised output."
+    "Blocks above the highest layer are removed; that layer must not become the model's normalised output."
     states, _, last = plain(checkpoint, load_audio(clips[0]))
     for layer, expected in ((-1, last), (4, last), (2, states[2]), (0, states[0])):
         np.testing.assert_allclose(compute(checkpoint, clips[:1], layers=layer, pooled=False)[0], expected,
@@ -160,9 +161,8 @@ def test_segments_are_encoded_one_by_one(hubert, clips, tmp_path):
     signal = prepare(load_audio(tmp_path / "long.wav"), 16000)
     bounds = segments(signal, 16000)
     lengths = {end - start for start, end in bounds}
-    assert len(
-        bounds) == 3 and len(
-        lengths) == 2, "one segment must be a sample longer for this test to mean anything"
+    assert len(bounds) == 3
+    assert len(lengths) == 2, "one segment must be a sample longer for this test to mean anything"
     found = compute(hubert, [tmp_path / "long.wav"], signal="segments")[0]
     assert found.shape == (3, 32)
     for row, (start, _) in zip(found, bounds):
@@ -197,8 +197,8 @@ def test_identity_changes_with_every_parameter(checkpoints):
     assert SpeechEncoder("hubert-untrained", device="cpu", workers=7, batch_size=3).identity == (
         SpeechEncoder("hubert-untrained", device="cpu").identity)
     identity = SpeechEncoder(checkpoints["hubert"], device="cpu").identity
-    assert identity["checkpoint"] == (
-        fingerprint(checkpoints["hubert"])), "features are not kept under the name of a folder"
+    assert identity["checkpoint"] == fingerprint(checkpoints["hubert"]), (
+        "features are not kept under the name of a folder")
 
 
 def test_controls_are_the_base_architectures_and_the_same_each_time():
@@ -210,8 +210,8 @@ def test_controls_are_the_base_architectures_and_the_same_each_time():
     second = speech_models._untrained("hubert")[1]
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))
     assert extractor.sampling_rate == 16000
-    assert sum(p.numel() for p in first.parameters()) == (
-        94_371_712), "as many as facebook/hubert-base-ls960 has"
+    assert sum(p.numel() for p in first.parameters()) == 94_371_712, (
+        "as many as facebook/hubert-base-ls960 has")
 
 
 def test_through_the_store(hubert, clips, tmp_path):

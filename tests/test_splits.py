@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedShuffleSplit
 from ser_study.settings import StudyError
-from ser_study.protocol.splits import Split, describe_splits, grouped_folds, grouped_split, leave_one_out, named_split, set_aside, split_within, stratified_folds, stratified_split, thinned
+from ser_study.protocol.splits import (Split, describe_splits, grouped_folds, grouped_split, leave_one_out,
+                                       named_split, set_aside, split_within, stratified_folds,
+                                       stratified_split, thinned)
 
 
 @st.composite
@@ -32,7 +34,8 @@ def assert_tested_once(splits, rows):
 def test_grouped_split_keeps_groups_whole(table, seed, shares):
     labels, groups = table
     split, = grouped_split(labels, groups, seed, shares)
-    assert_whole(split, len(labels)); assert_apart(split, groups)
+    assert_whole(split, len(labels))
+    assert_apart(split, groups)
     assert set(split.sides) == ({"train", "validation", "test"} if shares[1] else {"train", "test"})
 
 @given(tables(), st.integers(0, 99), st.sampled_from([0., .25]))
@@ -42,7 +45,8 @@ def test_grouped_folds_test_every_row_once(table, seed, validation):
     splits = grouped_folds(labels, groups, 3, seed, validation)
     assert_tested_once(splits, len(labels))
     for split in splits:
-        assert_whole(split, len(labels)); assert_apart(split, groups)
+        assert_whole(split, len(labels))
+        assert_apart(split, groups)
         others = len(np.unique(groups)) - len(np.unique(groups[split.test]))
         assert len(np.unique(groups[split.validation])) == int(np.ceil(validation * others))
 
@@ -56,7 +60,9 @@ def test_leave_one_out_as_scikit_learn(table, seed):
         assert not len(split.validation)
     with_validation = leave_one_out(groups, .3, seed)
     assert_tested_once(with_validation, len(labels))
-    for split in with_validation: assert_whole(split, len(labels)); assert_apart(split, groups)
+    for split in with_validation:
+        assert_whole(split, len(labels))
+        assert_apart(split, groups)
 
 @given(tables(), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
@@ -76,7 +82,7 @@ def test_stratified_split_as_scikit_learn():
     assert np.array_equal(np.sort(rest), np.sort(np.r_[split.train, split.validation]))
 
 def test_grouped_folds_are_stratified():
-    "Clips of one class each: scikit-learn's GroupKFold, which does not look at labels, has uneven folds where ours are even."
+    "Clips of one class each. scikit-learn's GroupKFold ignores labels and has uneven folds; ours are even."
     clips = np.repeat(np.arange(90), 3)
     labels = clips // 30
     counts = np.array([np.bincount(labels[split.test], minlength=3)

@@ -1,4 +1,4 @@
-"The feature store under what notebooks cannot show: killed runs, two runs at once, a full disk, damage below LMDB."
+"The feature store under killed runs, two runs at once, a full disk and damage below LMDB."
 import os
 import random
 import shutil
@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from ser_study.settings import StudyError
-from ser_study.features.store import FeatureStore, entries, extract, feature_key, fill, identity_hash, prune, text_key, verify
+from ser_study.features.store import (FeatureStore, entries, extract, feature_key, fill, identity_hash, prune,
+                                      text_key, verify)
 
 # A process of its own: measures 150 texts, 5 ms each, and writes a line to a log for each one it really
 # computes.
@@ -139,7 +140,7 @@ def test_another_parameter_is_another_key(tmp_path):
 
 
 def test_file_size_limit_is_one_sentence_and_harms_nothing(tmp_path):
-    "The kernel refuses to let the file grow, as a full disk does; the store is then used again without the limit."
+    "The kernel does not let the file grow, as a full disk does; then the store is used without the limit."
     script = """
 import resource, sys, numpy as np
 from ser_study.settings import StudyError
@@ -213,9 +214,8 @@ def test_views_are_of_the_file_and_read_only(tmp_path):
             with pytest.raises(ValueError, match="read-only"): read(key)[0] = 2
         with pytest.raises(ValueError): read("k:large").flags.writeable = True
         addresses = {read("k:large").__array_interface__["data"][0] for _ in range(5)}
-        assert len(
-            addresses) == 1 and not read(
-            "k:large").flags.owndata, "every view is of the same memory: the file's"
+        assert len(addresses) == 1
+        assert not read("k:large").flags.owndata, "every view is of the same memory: the file's"
         store.write({"k:later": np.ones(1)})
         assert read("k:later") is None, "a block reads the store as it was when the block began"
 

