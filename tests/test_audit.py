@@ -52,8 +52,8 @@ def test_parents_on_their_own_side_are_no_leak():
     assert len(audit_leakage(table, [SPLIT]).table) == 0
 
 def test_segments_of_a_clip_are_neither_duplicates_nor_parents():
-    """Clip 0 lies on three sides, and a training sample was mixed of it. So a clip is shared by three pairs of
-    sides, and a parent by the two with train. Its audio is its own."""
+    """Clip 0 lies on three sides, and a training sample was mixed of it. So three pairs of sides
+    share a clip, and the two with train share a parent. Its audio is its own."""
     table = clean()
     for row in (7, 10): table.loc[row, ["utterance", "audio_key"]] = table.loc[0, ["utterance", "audio_key"]]
     table.at[5, "parents"] = ("utterance 0", "father 5")

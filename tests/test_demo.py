@@ -1,4 +1,4 @@
-"""The demo corpora: official layouts, the same bytes each time, learnable, not trivial, and never half made."""
+"""The demo corpora: official layouts, equal bytes each time, learnable but not trivial, never half made."""
 import os, re, signal, subprocess, sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor

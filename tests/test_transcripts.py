@@ -125,7 +125,8 @@ def test_pull_uses_what_is_in_the_cache(tmp_path):
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory):
     "Two spoken sentences, a loud noise and a quiet one."
-    pytest.importorskip("pocketsphinx"); pytest.importorskip("espeakng_loader")
+    pytest.importorskip("pocketsphinx")
+    pytest.importorskip("espeakng_loader")
     from ser_study.data.demo.acted import Clip, synthesise
     folder = tmp_path_factory.mktemp("speech")
     say = ["maybe tomorrow it will be cold", "the airplane is almost full"]
@@ -140,8 +141,9 @@ def sphinx_alone(path):
     "Words and score of a clip by a decoder that has heard nothing else."
     from pocketsphinx import Decoder
     decoder = Decoder(loglevel="FATAL", maxhmmpf=3000)
-    decoder.start_utt(); decoder.process_raw((load_audio(path) * 32768).astype(np.int16).tobytes(),
-                                             full_utt=True); decoder.end_utt()
+    decoder.start_utt()
+    decoder.process_raw((load_audio(path) * 32768).astype(np.int16).tobytes(), full_utt=True)
+    decoder.end_utt()
     if decoder.hyp() is None: return "", None
     return decoder.hyp().hypstr, decoder.hyp().score
 

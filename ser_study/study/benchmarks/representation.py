@@ -143,8 +143,8 @@ def compare(costs: pd.DataFrame,         # of `race`
             wanted: dict[str, float],    # other contender -> wanted factor; NaN: none
             values: str,                 # how far the values agree
             ) -> pd.DataFrame:
-    """The factor by which `ours` is faster than each other contender (got, lowest, highest, CPU ratio), beside
-    the wanted one."""
+    """The factor by which `ours` is faster than each other contender: got (median), lowest, highest, and that
+    of CPU seconds."""
     table = pd.DataFrame([{"what": what, "ours": ours, "against": theirs, "wanted": factor,
                            **times_faster(costs, ours, theirs), "values": values}
                           for theirs, factor in wanted.items()])
