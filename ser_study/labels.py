@@ -31,8 +31,8 @@ MEACORPUS_EMOTIONS = dict(neutral="neutral", disgust="disgust", anger="anger", j
 MELD_EMOTIONS = MEACORPUS_EMOTIONS | dict(surprise="surprise")
 
 # %% ../nbs/11_labels.ipynb #91cc045e
-IEMOCAP_SIX = {emotion: emotion for emotion in ("neutral", "frustration", "anger", "sadness", "happiness",
-                                                "excitement")}
+_SIX = ("neutral", "frustration", "anger", "sadness", "happiness", "excitement")
+IEMOCAP_SIX = {emotion: emotion for emotion in _SIX}
 IEMOCAP_FOUR = {emotion: emotion for emotion in ("neutral", "anger", "sadness",
     "happiness")} | dict(excitement="happiness")
 SENTIMENT_OF = {sentiment: sentiment for sentiment in SENTIMENTS} | dict(

@@ -64,7 +64,7 @@ NEMO = Source(
 SOURCES = dict(ravdess=RAVDESS, crema_d=CREMA_D, nemo=NEMO)
 
 # %% ../../nbs/26_fetch.ipynb #b03f2f04
-CHUNK = 1 << 16          # bytes; an interruption loses at most one chunk
+CHUNK = 1 << 16            # bytes; an interruption loses at most one chunk
 MAX_DOWNLOAD = 4 * 10**9   # bytes, where the size is not known
 TRIES, BACKOFF = 6, 0.5    # attempts; seconds before the second one, doubled each time
 
@@ -124,7 +124,7 @@ def download(session: requests.Session, url: str,
         part.unlink()
         raise StudyError(
             f"{path.name}: what arrived is not the file that was meant (expected {checksum}); it "
-                         "is deleted. Try again, or see whether the corpus has a new version.")
+            "is deleted. Try again, or see whether the corpus has a new version.")
     os.replace(part, path)
 
 # %% ../../nbs/26_fetch.ipynb #139b2bb7

@@ -49,6 +49,7 @@ def _speak(clip: Clip, library_path: str) -> np.ndarray:   # (n,) int16 at 22050
     if lib.espeak_Initialize(2, 0, b".", 0) != 22050: raise RuntimeError("eSpeak NG does not start")
     @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
     def keep(samples, count, events):
+        "Called by eSpeak NG for each block of samples; 0: go on."
         if samples and count: chunks.append(ctypes.string_at(samples, 2 * count))
         return 0
     lib.espeak_SetSynthCallback(keep)

@@ -90,7 +90,9 @@ class Turn:
     words: str
 
     @property
-    def path(self) -> str: return f"Session{self.session}/sentences/wav/{self.dialogue}/{self.utterance}.wav"
+    def path(self) -> str:
+        "The recording, relative to the corpus."
+        return f"Session{self.session}/sentences/wav/{self.dialogue}/{self.utterance}.wav"
 
 # %% ../../../nbs/23a_demo_dialogues.ipynb #bd4b9385
 def plan_dialogues() -> list[Turn]:
