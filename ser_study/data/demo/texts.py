@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OPENINGS', 'TOPICS', 'REMARKS', 'BORROWS', 'KINDS', 'CHANCES', 'COUNTS', 'SAYINGS', 'ANY', 'SHARES', 'STAYS', 'TELLS',
            'POLARITY', 'PEOPLE', 'DIALOGUES', 'BEGINNINGS', 'NOTICE', 'TEXT_DEMOS', 'spanish_text', 'spanish_texts',
-           'write_texts', 'dialogue', 'clock', 'rows_of', 'write_dialogues', 'make_demo_texts']
+           'write_texts', 'dialogue', 'format_time', 'make_rows', 'write_dialogues', 'make_demo_texts']
 
 # %% ../../../nbs/23c_demo_texts.ipynb #8c73db0d
 import csv
@@ -121,7 +121,7 @@ def dialogue(state: str,
 POLARITY = dict(neutral="neutral", joy="positive", anger="negative", sadness="negative", disgust="negative",
                 fear="negative")
 
-def clock(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     "A time as MELD writes it: 00:16:16,059."
     ms = round(1000 * seconds)
     return f"{ms // 3600000:02}:{ms // 60000 % 60:02}:{ms // 1000 % 60:02},{ms % 1000:03}"
@@ -133,7 +133,7 @@ DIALOGUES = dict(train=60, dev=15, test=20)
 BEGINNINGS = ("neutral", "joy", "anger", "sadness", "neutral", "surprise", "disgust", "fear", "neutral",
               "joy")
 
-def rows_of(number: int, state: str, rng: np.random.Generator) -> list[dict]:
+def make_rows(number: int, state: str, rng: np.random.Generator) -> list[dict]:
     "One dialogue as rows of MELD's tables, but for `Sr No.`."
     speakers, time, rows = rng.permutation(PEOPLE)[:2], rng.uniform(60, 1200), []
     season, episode = rng.integers(1, 4), rng.integers(1, 11)
@@ -142,7 +142,7 @@ def rows_of(number: int, state: str, rng: np.random.Generator) -> list[dict]:
         sentiment = POLARITY.get(emotion) or str(rng.choice(["positive", "negative"]))
         rows.append({"Utterance": words, "Speaker": speakers[turn % 2], "Emotion": emotion,
                      "Sentiment": sentiment, "Dialogue_ID": number, "Utterance_ID": turn, "Season": season,
-                     "Episode": episode, "StartTime": clock(time), "EndTime": clock(end)})
+                     "Episode": episode, "StartTime": format_time(time), "EndTime": format_time(end)})
         time = end + rng.uniform(0, 1)
     return rows
 
@@ -150,7 +150,7 @@ def write_dialogues(folder: Path, rng: np.random.Generator):
     "demo_meld's tables."
     for split, count in DIALOGUES.items():
         rows = []
-        for number in range(count): rows += rows_of(number, BEGINNINGS[number % len(BEGINNINGS)], rng)
+        for number in range(count): rows += make_rows(number, BEGINNINGS[number % len(BEGINNINGS)], rng)
         table = pd.DataFrame(rows)
         table.insert(0, "Sr No.", range(1, len(table) + 1))
         table.to_csv(folder / f"{split}_sent_emo.csv", index=False, lineterminator="\n")
