@@ -123,12 +123,12 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.parametrize("paper", ["01", "02", "03", "04", "05"])
 def test_list_tells_every_parameter_as_it_would_be_given(paper):
     from ser_study.commands.cli import told_parameters
-    from ser_study.study.runs import default_parameters, find_notebook, typed_parameters
+    from ser_study.study.runs import default_parameters, find_notebook, parse_parameters
     settings = load_settings(ROOT / "settings.ini")
     notebook = find_notebook(paper, settings)
     lines = [re.fullmatch(r"  -p (\w+)=(.*?)  +(\S.*)", line) for line in told_parameters(paper, settings).splitlines()[1:]]
     defaults = default_parameters(notebook)
-    assert all(lines) and typed_parameters({line[1]: line[2] for line in lines}, defaults, notebook.name) == defaults
+    assert all(lines) and parse_parameters({line[1]: line[2] for line in lines}, defaults, notebook.name) == defaults
     cell = next(source for source in _cells(notebook) if re.search(r"(?m)^profile = ", source))
     assert all(line[3] in cell for line in lines)
 

@@ -30,6 +30,10 @@ class Fit(NamedTuple):
     facts: dict           # plain data about the whole, with wall_s, cpu_s (seconds) and rss_mb (MB)
 
 # %% ../../nbs/70_fits.ipynb #dbe0825d
+def _digest(content: bytes) -> str:
+    "A hash of 32 hexadecimal digits."
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
 def _names(code: types.CodeType) -> set[str]:
     "Every global name that the code, and the code nested in it, can read."
     nested = (_names(c) for c in code.co_consts if isinstance(c, types.CodeType))
@@ -122,10 +126,6 @@ def code_fingerprint(function: Callable) -> str:
     return _digest("\n".join(sorted(set(lines))).encode())
 
 # %% ../../nbs/70_fits.ipynb #5f718587
-def _digest(content: bytes) -> str:
-    "A hash of 32 hexadecimal digits."
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
-
 def array_fingerprint(array: np.ndarray) -> str:
     "Hash of an array's type, shape and values."
     array = np.ascontiguousarray(array)
@@ -160,13 +160,13 @@ def _keep(fit: Fit, path: Path) -> None:
     finally: part.unlink(missing_ok=True)
 
 def _kept(path: Path) -> Fit | None:
-    "A kept fit, or None."
+    "A kept fit, or None; damage can raise any of the errors that are caught."
     try:
         table = pq.read_table(path)
         facts = table.schema.metadata[b"facts"]
         if _seal(table, facts) != table.schema.metadata[b"digest"]: return None
         return Fit(table.to_pandas(), json.loads(facts))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError): return None   # all that damage can raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError): return None
 
 # %% ../../nbs/70_fits.ipynb #4f2137c4
 def _run(function: Callable, task: Task, path: Path) -> Fit:
@@ -203,7 +203,7 @@ def run_fits(function: Callable,             # exported; returns a table and a d
              tasks: list[Task],
              folder: Path,                   # where fits are kept
              workers: int = 1,               # local processes
-             scheduler: str = "",            # tcp://host:port of a Dask scheduler; it replaces local processes
+             scheduler: str = "",            # tcp://host:port of a Dask scheduler; used instead of processes
              description: str = "fits",      # for the progress bar
              ) -> list[Fit]:                 # aligned with `tasks`
     "The fit of each task, computed where it is not kept."
