@@ -1263,6 +1263,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'ser_study/study/network_fits.py')},
             'ser_study.study.reporting': { 'ser_study.study.reporting._draw_intervals': ( 'reporting.html#_draw_intervals',
                                                                                           'ser_study/study/reporting.py'),
+                                           'ser_study.study.reporting._scatter': ( 'reporting.html#_scatter',
+                                                                                   'ser_study/study/reporting.py'),
                                            'ser_study.study.reporting.interval_plot': ( 'reporting.html#interval_plot',
                                                                                         'ser_study/study/reporting.py'),
                                            'ser_study.study.reporting.save_figure': ( 'reporting.html#save_figure',
