@@ -133,7 +133,7 @@ def page_notebook(notebook: nbformat.NotebookNode,   # executed or not; it is no
                   intro: str = "",                   # Markdown below the first cell
                   closing: str = "",                 # Markdown at the end
                   fold: bool = False,                # hide the code of a report; the library is its code
-                  below: Callable[[str, str], str] | None = None,   # Markdown below a figure, as in `add_below`
+                  below: Callable[[str, str], str] | None = None,   # of `add_below`
                   ) -> nbformat.NotebookNode:
     "A copy of the notebook, to be rendered as a page."
     page = copy.deepcopy(notebook)

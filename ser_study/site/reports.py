@@ -178,7 +178,7 @@ class Run:
         others = [path.name for path in self.folder.glob("[!.]*") if path.suffix in (".csv", ".parquet")]
         return [*FILES, *sorted(set(others) - set(FILES))]
 
-# %% ../../nbs/80_site_reports.ipynb #a8962bd2
+# %% ../../nbs/80_site_reports.ipynb #690cd58c
 def read_run(folder: Path) -> Run:
     "A finished run's folder, checked whole. `StudyError` that names a damaged file."
     notebook = read_notebook(folder / "report.ipynb")

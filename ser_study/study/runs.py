@@ -163,7 +163,7 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     "Write a table, without its index."
     write_whole(path, table.to_csv(index=False, lineterminator="\n"))
 
-# %% ../../nbs/71_runs.ipynb #b7d55932
+# %% ../../nbs/71_runs.ipynb #3b65cb45
 def _record(run, facts: dict) -> dict:
     "The content of run.json; `facts` come last."
     shown = dict(run.parameters)
