@@ -70,8 +70,8 @@ lock:
 		"$$fresh"/report > "$$fresh"/lock && \
 	cp "$$fresh"/lock requirements.lock && echo "requirements.lock: $$(grep -c == requirements.lock) pins"
 
-# .cache stays: features and study cells of real corpora take hours to make. Remove it by hand to start from nothing.
+# .cache stays: features and fits of real corpora take hours to make. Remove it by hand to start from nothing.
 clean:
 	@rm -rf $(VENV) reports/site reports/*/demo* reports/sweeps/*/demo* build dist *.egg-info .pytest_cache .hypothesis
 	@find nbs ser_study tests \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
-	@echo "Removed the environment, the site and the demo runs. Kept .cache (features and study cells)."
+	@echo "Removed the environment, the site and the demo runs. Kept .cache (features and fits)."
