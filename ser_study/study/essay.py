@@ -16,8 +16,9 @@ from ..evaluation.published import beside_published
 from ..features.extraction import Extraction, extract_clips, extract_texts
 from ..features.store import FeatureStore
 from ..settings import choose, load_settings
+from .folders import public_corpora
 from .reporting import save_figure, show_table, use_style
-from .runs import Run, public_corpora
+from .runs import Run
 
 # %% ../../nbs/73_essay.ipynb #fff1dc85
 class Answer:
