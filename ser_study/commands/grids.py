@@ -69,8 +69,8 @@ def read_sweep(path: Path,            # a sweep.csv
 def most_moved(table: pd.DataFrame,       # returned by `read_sweep`
                parameter: str,
                ) -> pd.DataFrame:         # item, row, column, protocol, moved (interval widths)
-    """At most SHOWN rows that answer a published number, the most moved first. `moved` is the range of the means
-    over the parameter's values, divided by the mean width of the intervals."""
+    """At most SHOWN rows that answer a published number, the most moved first. `moved` is the range of the
+    means over the parameter's values, divided by the mean width of the intervals."""
     answers = table[table["published"].notna() & (table["high"] > table["low"])]
     means = answers.groupby([*ROW, parameter], sort=False)["reproduced"].mean().groupby(ROW, sort=False)
     widths = (answers["high"] - answers["low"]).groupby([answers[name] for name in ROW], sort=False)
@@ -132,7 +132,7 @@ def _public(name: str, text: str) -> str:
     "A parameter's value as a report may show it."
     return public_corpora(text) if name == "corpora" else text
 
-# %% ../../nbs/92_grids.ipynb #1022d75f
+# %% ../../nbs/92_grids.ipynb #3c7b3939
 BELOW = ("The published results with an interval that move most, in widths of that interval. They are shown "
          "because they move: a difference inside the intervals may be chance.")
 
@@ -202,12 +202,13 @@ def _run_all(paper: str, values: dict[str, list[str]], fixed: dict[str, str], se
         if label in failed: say(f"{label} failed: {failed[label]}")
     return made, failed
 
+# %% ../../nbs/92_grids.ipynb #24f4c05e
 def run_grid(paper: str,                   # its number, or the beginning of its name
              grid: dict[str, str],         # name -> values, as `grid_values` takes them
              fixed: dict[str, str],        # other parameters
              settings: Settings,
              say: Callable[[str], None] = print,
-             ) -> tuple[Path | None, dict[str, str]]:   # the sweep's folder, if any ran; failed combination -> why
+             ) -> tuple[Path | None, dict[str, str]]:   # the sweep's folder; failed combination -> why
     "Run every combination and write the sweep; `StudyError` before any work for a wrong name or value."
     notebook = find_notebook(paper, settings)
     defaults = default_parameters(notebook)
