@@ -1,7 +1,8 @@
-"""The console command as a user has it: mistakes cost one sentence and leave nothing behind; corpora, models and cache answer."""
+"The console command: a mistake costs one sentence and leaves nothing behind; every command answers."
 import json, os, re, shutil, subprocess, sys
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, soundfile
+from committed import committed_reports
 from ser_study.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -11,17 +12,20 @@ PROGRAM = shutil.which("ser-study", path=str(Path(sys.executable).parent))
 def house(tmp_path) -> dict[str, str]:
     "An environment whose corpora, cache and reports are folders of this test, and that knows no network."
     own = {name: value for name, value in os.environ.items() if not name.startswith("SER_STUDY_")}
-    return {**own, "SER_STUDY_CORPORA": str(tmp_path / "corpora"), "SER_STUDY_CACHE": str(tmp_path / "cache"), "SER_STUDY_REPORTS": str(tmp_path / "reports"),
-            "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "models"), "OMP_NUM_THREADS": "1"}
+    return {**own, "SER_STUDY_CORPORA": str(tmp_path / "corpora"), "SER_STUDY_CACHE": str(tmp_path / "cache"),
+            "SER_STUDY_REPORTS": str(tmp_path / "reports"), "HF_HUB_OFFLINE": "1",
+            "HF_HOME": str(tmp_path / "models"), "OMP_NUM_THREADS": "1"}
 
 def call(house: dict, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
-    return subprocess.run([PROGRAM, *arguments], cwd=cwd, env=house, capture_output=True, text=True, timeout=300)
+    return subprocess.run([PROGRAM, *arguments], cwd=cwd, env=house, capture_output=True, text=True,
+                          timeout=300)
 
 def sentence(done: subprocess.CompletedProcess) -> str:
     "The one sentence of a mistake; progress bars, which a terminal draws over, are not sentences."
     assert done.returncode == 2, done.stderr[-3000:]
     assert "Traceback" not in done.stderr
-    lines = [line for line in re.split(r"[\r\n]+", done.stderr) if line.strip() and not re.match(r"Executing: +\d+%", line)]
+    lines = [line for line in re.split(r"[\r\n]+", done.stderr) if line.strip()
+             and not re.match(r"Executing: +\d+%", line)]
     assert len(lines) == 1, lines
     return lines[0]
 
@@ -34,30 +38,37 @@ def table(tmp_path) -> str:
     "A table of three clips with words, which is as much as a mistake needs."
     speech = np.random.default_rng(1).normal(0, .1, 8000).astype(np.float32)
     for name in "abc": soundfile.write(tmp_path / f"{name}.wav", np.roll(speech, ord(name)), 16000)
-    pd.DataFrame([dict(path=f"{name}.wav", emotion="anger", transcript="kids are talking") for name in "abc"]).to_csv(tmp_path / "calls.csv", index=False)
+    pd.DataFrame([dict(path=f"{name}.wav", emotion="anger", transcript="kids are talking")
+                  for name in "abc"]).to_csv(tmp_path / "calls.csv", index=False)
     return str(tmp_path / "calls.csv")
 
 
 # Mistakes
 
-MISTAKES = {
-    "wrong path": (["run", "01", "-p", "corpora=nowhere/calls.csv"], {}, ["calls.csv", "No such file"]),
-    "unknown corpus": (["run", "01", "-p", "corpora=ravdes"], {}, ["'ravdes'", "Did you mean 'ravdess'?"]),
-    "corpus not there": (["run", "01", "-p", "corpora=nemo"], {}, ["nEMO", "To get it"]),
-    "misspelt parameter": (["run", "01", "-p", "sede=7"], {}, ["'sede'", "Did you mean 'seed'?"]),
-    "wrong type": (["run", "01", "-p", "seed=seven"], {}, ["seed", "'seven'", "expected int"]),
-    "parameter without a value": (["run", "01", "-p", "seed"], {}, ["-p seed", "name=value"]),
-    "parameter twice": (["run", "01", "-p", "seed=1", "-p", "seed=2"], {}, ["seed is given twice"]),
-    "unknown paper": (["run", "99"], {}, ["'99'", "01_toh2025_hybrid_clustering"]),
-    "wrong setting": (["run", "01"], {"SER_STUDY_WORKERS": "two"}, ["workers = two", "whole number"]),
-    "wrong profile": (["corpora"], {"SER_STUDY_PROFILE": "papper"}, ["papper", "Did you mean 'paper'?"]),
-    "unknown checkpoint": (["models", "pull", "nonsense"], {}, ["'nonsense'", "roberta"]),
-    "unknown corpus to fetch": (["corpora", "fetch", "ravdes"], {}, ["'ravdes'", "Did you mean 'ravdess'?"]),
-    "no run yet": (["compare", "04/crema_d", "05/nemo"], {}, ["'04/crema_d'", "none yet"]),
-    "unknown run": (["crate", "04/cremad"], {"SER_STUDY_REPORTS": str(ROOT / "reports")}, ["'04/cremad'", "04_liang2023_pdds/crema_d"]),
-    "several runs": (["compare", "05/", "04/crema_d"], {"SER_STUDY_REPORTS": str(ROOT / "reports")}, ["'05/' may be any of", "05_lili2025_albanian_sentiment/ravdess"]),
-    "grid without values": (["run", "04", "--grid", "seed"], {}, ["--grid seed", "name=value"]),
-    "parameters of no paper": (["run", "99", "--list"], {}, ["'99'", "04_liang2023_pdds"])}
+MISTAKES = {"wrong path": (["run", "01", "-p", "corpora=nowhere/calls.csv"], {},
+                           ["calls.csv", "No such file"]),
+            "unknown corpus": (["run", "01", "-p", "corpora=ravdes"], {},
+                               ["'ravdes'", "Did you mean 'ravdess'?"]),
+            "corpus not there": (["run", "01", "-p", "corpora=nemo"], {}, ["nEMO", "To get it"]),
+            "misspelt parameter": (["run", "01", "-p", "sede=7"], {}, ["'sede'", "Did you mean 'seed'?"]),
+            "wrong type": (["run", "01", "-p", "seed=seven"], {}, ["seed", "'seven'", "expected int"]),
+            "parameter without a value": (["run", "01", "-p", "seed"], {}, ["-p seed", "name=value"]),
+            "parameter twice": (["run", "01", "-p", "seed=1", "-p", "seed=2"], {}, ["seed is given twice"]),
+            "unknown paper": (["run", "99"], {}, ["'99'", "01_toh2025_hybrid_clustering"]),
+            "wrong setting": (["run", "01"], {"SER_STUDY_WORKERS": "two"}, ["workers = two", "whole number"]),
+            "wrong profile": (["corpora"], {"SER_STUDY_PROFILE": "papper"},
+                              ["papper", "Did you mean 'paper'?"]),
+            "unknown checkpoint": (["models", "pull", "nonsense"], {}, ["'nonsense'", "roberta"]),
+            "unknown corpus to fetch": (["corpora", "fetch", "ravdes"], {},
+                                        ["'ravdes'", "Did you mean 'ravdess'?"]),
+            "no run yet": (["compare", "04/crema_d", "05/nemo"], {}, ["'04/crema_d'", "none yet"]),
+            "unknown run": (["crate", "04/cremad"], {"SER_STUDY_REPORTS": str(committed_reports())},
+                            ["'04/cremad'", "04_liang2023_pdds/crema_d"]),
+            "several runs": (["compare", "05/", "04/crema_d"],
+                             {"SER_STUDY_REPORTS": str(committed_reports())},
+                             ["'05/' may be any of", "05_lili2025_albanian_sentiment/ravdess"]),
+            "grid without values": (["run", "04", "--grid", "seed"], {}, ["--grid seed", "name=value"]),
+            "parameters of no paper": (["run", "99", "--list"], {}, ["'99'", "04_liang2023_pdds"])}
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_sentence_before_any_work(mistake, house):
@@ -67,7 +78,8 @@ def test_a_mistake_is_one_sentence_before_any_work(mistake, house):
     assert untouched(house)
 
 def run_with(house: dict, **parameters: str) -> subprocess.CompletedProcess:
-    return call(house, "run", "01", *(part for name, value in parameters.items() for part in ("-p", f"{name}={value}")))
+    return call(house, "run", "01",
+                *(part for name, value in parameters.items() for part in ("-p", f"{name}={value}")))
 
 LATE = {"transcripts": ("oracel", "oracle"), "text_models": ("minilmm", "minilm")}
 
@@ -79,7 +91,8 @@ def test_a_mistake_that_the_notebook_finds_is_one_sentence_too(parameter, house,
     assert untouched(house)
 
 def test_a_checkpoint_out_of_reach_is_named_with_the_way_to_get_it(house, table):
-    said = sentence(run_with(house, corpora=table, profile="paper", transcripts="oracle", text_models="distilbert"))
+    said = sentence(run_with(house, corpora=table, profile="paper", transcripts="oracle",
+                             text_models="distilbert"))
     assert "distilbert/distilbert-base-uncased@" in said and "ser-study models pull" in said
     assert untouched(house)
 
@@ -87,7 +100,8 @@ def test_a_misspelt_setting_is_named_with_its_file(house, tmp_path):
     "In a clone of one's own, where settings.ini was edited."
     clone = tmp_path / "clone"
     shutil.copytree(ROOT / "nbs" / "papers", clone / "nbs" / "papers")
-    (clone / "settings.ini").write_text((ROOT / "settings.ini").read_text().replace("workers = 2", "worker = 2"))
+    (clone / "settings.ini").write_text((ROOT / "settings.ini").read_text().replace("workers = 2",
+            "worker = 2"))
     said = sentence(call(house, "run", "01", cwd=clone))
     assert "settings.ini" in said and "'worker'" in said and "Did you mean 'workers'?" in said
     assert untouched(house)
@@ -100,35 +114,48 @@ def test_outside_a_clone(house, tmp_path):
 
 def test_help_lists_the_commands(house):
     done = call(house, "--help")
-    assert done.returncode == 0 and all(re.search(rf"^  {name} ", done.stdout, re.M) for name in ("run", "study", "site", "compare", "crate", "doctor", "corpora", "models", "cache"))
+    assert done.returncode == 0
+    assert all(re.search(rf"^  {name} ", done.stdout, re.M) for name in ("run", "study", "site", "compare",
+                                                                         "crate", "doctor", "corpora",
+                                                                         "models", "cache"))
     assert all(name in call(house, "cache", "--help").stdout for name in ("show", "verify", "prune"))
 
-@pytest.mark.parametrize("command", [["run"], ["study"], ["site"], ["compare"], ["crate"], ["doctor"], ["corpora"], ["corpora", "fetch"], ["models"], ["models", "pull"], ["cache"], ["cache", "prune"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["run"], ["study"], ["site"], ["compare"], ["crate"], ["doctor"],
+                                     ["corpora"], ["corpora", "fetch"], ["models"], ["models", "pull"],
+                                     ["cache"], ["cache", "prune"]], ids=" ".join)
 def test_help_of_each_command_is_right(command, house):
     "Every command that a help shows as an example is one that there is, with options that it has."
     from typer.main import get_command
     from ser_study.commands.cli import app
     text, root = call(house, *command, "--help").stdout, get_command(app)
-    assert text.startswith(f"Usage: ser-study {' '.join(command)} ") and len(text.split("\n\n")[1].strip()) > 20
+    assert text.startswith(f"Usage: ser-study {' '.join(command)} ")
+    assert len(text.split("\n\n")[1].strip()) > 20
     for example in re.findall(r"(?m)^ +ser-study (.+?)(?:  .*)?$", text):
         found, words = root, example.split()
         while words and words[0] in getattr(found, "commands", {}): found = found.commands[words.pop(0)]
-        assert found is not root and {word for word in words if word.startswith("-")} <= {option for parameter in found.params for option in parameter.opts}, example
+        assert found is not root
+        assert {word for word in words if word.startswith("-")} <= {option for parameter in found.params
+                                                                    for option in parameter.opts}, example
 
 def test_help_imports_nothing_heavy():
     "The tab key and --help wait for what is imported at the top."
-    code = "import sys, ser_study.commands.cli; print([name for name in ('numpy', 'pandas', 'torch', 'papermill', 'sklearn', 'matplotlib', 'rocrate', 'nbformat') if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    code = ("import sys, ser_study.commands.cli; print([name for name in ('numpy', "
+            "'pandas', 'torch', 'papermill', 'sklearn', 'matplotlib', 'rocrate', "
+            "'nbformat') if name in sys.modules])")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          check=True).stdout == "[]\n"
 
 @pytest.mark.parametrize("paper", ["01", "02", "03", "04", "05"])
 def test_list_tells_every_parameter_as_it_would_be_given(paper):
-    from ser_study.commands.cli import told_parameters
-    from ser_study.study.runs import default_parameters, find_notebook, typed_parameters
+    from ser_study.commands.cli import describe_parameters
+    from ser_study.study.runs import default_parameters, find_notebook, parse_parameters
     settings = load_settings(ROOT / "settings.ini")
     notebook = find_notebook(paper, settings)
-    lines = [re.fullmatch(r"  -p (\w+)=(.*?)  +(\S.*)", line) for line in told_parameters(paper, settings).splitlines()[1:]]
+    lines = [re.fullmatch(r"  -p (\w+)=(.*?)  +(\S.*)", line)
+             for line in describe_parameters(paper, settings).splitlines()[1:]]
     defaults = default_parameters(notebook)
-    assert all(lines) and typed_parameters({line[1]: line[2] for line in lines}, defaults, notebook.name) == defaults
+    assert all(lines)
+    assert parse_parameters({line[1]: line[2] for line in lines}, defaults, notebook.name) == defaults
     cell = next(source for source in _cells(notebook) if re.search(r"(?m)^profile = ", source))
     assert all(line[3] in cell for line in lines)
 
@@ -136,41 +163,52 @@ def test_list_runs_nothing(house):
     done = call(house, "run", "04", "--list")
     assert done.returncode == 0 and "-p seed=1 " in done.stdout and untouched(house)
 
-def _cells(notebook: Path) -> list[str]: return ["".join(cell["source"]) for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
+def _cells(notebook: Path) -> list[str]:
+    return ["".join(cell["source"]) for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
 
-def test_study_tells_how_far_it_is(monkeypatch, capsys):
+def test_study_says_how_far_it_is_and_is_quiet(monkeypatch, capsys):
     import ser_study.study.runs
     from ser_study.commands import cli
     ran = []
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(ser_study.study.runs, "run_paper", lambda paper, texts, settings: ran.append(paper))
+    monkeypatch.setenv("TQDM_DISABLE", "")   # and put back as it was
+    monkeypatch.setattr(ser_study.study.runs, "run_paper", lambda paper, texts, settings,
+                        progress: ran.append(paper))
     monkeypatch.setattr(cli, "site", lambda: ran.append("site"))
     cli.study()
     papers, lines = ran[:-1], capsys.readouterr().out.splitlines()
     assert ran[-1] == "site" and len(papers) >= 5
-    assert [line.split(" ")[:3] + [line.split(": ")[1]] for line in lines] == [[str(n), "of", f"{len(papers)},", paper] for n, paper in enumerate(papers, 1)]
+    assert [line.split(" ")[:3] + [line.split(": ")[1]]
+            for line in lines] == [[str(n), "of", f"{len(papers)},", paper]
+                                   for n, paper in enumerate(papers, 1)]
 
 
 # What the tab key offers
 
-OFFERED = {
-    "commands": (["co"], {"compare", "corpora"}, {"run"}),
-    "papers": (["run", ""], {"01", "05"}, {"01_toh2025_hybrid_clustering"}),
-    "names of papers": (["run", "04_"], {"04_liang2023_pdds"}, {"05"}),
-    "parameters": (["run", "04", "-p", "s"], {"seed=", "sigma=", "sweep="}, {"n_seeds="}),
-    "grid": (["run", "02", "--grid", ""], {"conv_lengths=", "seed="}, {"sigma="}),
-    "corpora": (["run", "01", "-p", "corpora=ravdess,crem"], {"corpora=ravdess,crema_d"}, {"corpora=crema_d"}),
-    "corpora to fetch": (["corpora", "fetch", ""], {"ravdess", "crema_d", "nemo"}, {"iemocap"}),
-    "checkpoints": (["models", "pull", "wav"], {"wavlm", "wav2vec2"}, {"hubert"}),
-    "first run": (["compare", "05"], {"05_lili2025_albanian_sentiment/nemo", "05_lili2025_albanian_sentiment/ravdess"}, {"04_liang2023_pdds/crema_d"}),
-    "second run": (["compare", "05/nemo", "04"], {"04_liang2023_pdds/crema_d"}, set()),
-    "run to deposit": (["crate", "04"], {"04_liang2023_pdds/crema_d"}, {"05_lili2025_albanian_sentiment/nemo"}),
-    "options": (["compare", "--"], {"--csv", "--rows"}, {"--grid"})}
+OFFERED = {"commands": (["co"], {"compare", "corpora"}, {"run"}),
+           "papers": (["run", ""], {"01", "05"}, {"01_toh2025_hybrid_clustering"}),
+           "names of papers": (["run", "04_"], {"04_liang2023_pdds"}, {"05"}),
+           "parameters": (["run", "04", "-p", "s"], {"seed=", "sigma=", "sweep="}, {"n_seeds="}),
+           "grid": (["run", "02", "--grid", ""], {"conv_lengths=", "seed="}, {"sigma="}),
+           "corpora": (["run", "01", "-p", "corpora=ravdess,crem"], {"corpora=ravdess,crema_d"},
+                       {"corpora=crema_d"}), "corpora to fetch": (["corpora", "fetch", ""],
+                                                                  {"ravdess", "crema_d", "nemo"},
+                                                                  {"iemocap"}),
+           "checkpoints": (["models", "pull", "wav"], {"wavlm", "wav2vec2"}, {"hubert"}),
+           "first run": (["compare", "05"],
+                         {"05_lili2025_albanian_sentiment/nemo", "05_lili2025_albanian_sentiment/ravdess"},
+                         {"04_liang2023_pdds/crema_d"}),
+           "second run": (["compare", "05/nemo", "04"], {"04_liang2023_pdds/crema_d"}, set()),
+           "run to deposit": (["crate", "04"], {"04_liang2023_pdds/crema_d"},
+                              {"05_lili2025_albanian_sentiment/nemo"}),
+           "options": (["compare", "--"], {"--csv", "--rows"}, {"--grid"})}
 
 @pytest.mark.parametrize("case", OFFERED)
 def test_completion_in_bash(case, house):
     words, offered, withheld = OFFERED[case]
-    asked = {**house, "SER_STUDY_REPORTS": str(ROOT / "reports"), "COMP_WORDS": " ".join(["ser-study", *words]), "COMP_CWORD": str(len(words)), "_SER_STUDY_COMPLETE": "complete_bash"}
+    asked = {**house, "SER_STUDY_REPORTS": str(committed_reports()),
+             "COMP_WORDS": " ".join(["ser-study", *words]), "COMP_CWORD": str(len(words)),
+             "_SER_STUDY_COMPLETE": "complete_bash"}
     found = set(call(asked).stdout.split())
     assert offered <= found and not withheld & found
 
@@ -178,13 +216,17 @@ def test_bash_takes_the_script(house):
     "As a user's shell has it: the printed script is read, and the tab key asks the function that it defines."
     if not (bash := shutil.which("bash")): pytest.skip("no bash")
     script = call({**house, "_SER_STUDY_COMPLETE": "source_bash"}).stdout
-    press = 'eval "$SCRIPT"; COMP_WORDS=(ser-study crate 04_); COMP_CWORD=2; "$(complete -p ser-study | grep -o "_[a-z_]*completion")" ser-study; printf "%s\\n" "${COMPREPLY[@]}"'
-    asked = {**house, "SER_STUDY_REPORTS": str(ROOT / "reports"), "SCRIPT": script, "PATH": f"{Path(PROGRAM).parent}{os.pathsep}{house['PATH']}"}
+    press = ('eval "$SCRIPT"; COMP_WORDS=(ser-study crate 04_); COMP_CWORD=2; '
+             '"$(complete -p ser-study | grep -o "_[a-z_]*completion")" ser-study; '
+             'printf "%s\\n" "${COMPREPLY[@]}"')
+    asked = {**house, "SER_STUDY_REPORTS": str(committed_reports()), "SCRIPT": script,
+             "PATH": f"{Path(PROGRAM).parent}{os.pathsep}{house['PATH']}"}
     done = subprocess.run([bash, "--norc", "-c", press], cwd=ROOT, env=asked, capture_output=True, text=True)
     assert done.stdout.split() == ["04_liang2023_pdds/crema_d"], done.stderr
 
 def test_outside_a_clone_nothing_is_offered(house, tmp_path):
-    done = call({**house, "COMP_WORDS": "ser-study run 0", "COMP_CWORD": "2", "_SER_STUDY_COMPLETE": "complete_bash"}, cwd=tmp_path)
+    done = call({**house, "COMP_WORDS": "ser-study run 0", "COMP_CWORD": "2",
+                 "_SER_STUDY_COMPLETE": "complete_bash"}, cwd=tmp_path)
     assert done.stdout.strip() == "" and "Traceback" not in done.stderr
 
 def blocks(text: str) -> dict[str, str]:
@@ -194,19 +236,29 @@ def blocks(text: str) -> dict[str, str]:
 def test_corpora_that_are_not_there(house):
     done = call(house, "corpora")
     said = blocks(done.stdout)
-    assert done.returncode == 0 and set(said) == {"ravdess", "crema_d", "nemo", "iemocap", "albanian", "emospeech", "meacorpus", "meld",
-        "demo_ravdess", "demo_crema_d", "demo_iemocap", "demo_albanian", "demo_emospeech", "demo_meld"}
-    assert all("not found" in block and "licence: " in block and re.search("how to get it: .+", block) for block in said.values())
-    assert all(f"ser-study corpora fetch {key}" in said[key] for key in ("ravdess", "crema_d", "nemo")) and untouched(house)
+    assert done.returncode == 0
+    assert set(said) == {"ravdess", "crema_d", "nemo", "iemocap", "albanian", "emospeech", "meacorpus",
+                         "meld", "demo_ravdess", "demo_crema_d", "demo_iemocap", "demo_albanian",
+                         "demo_emospeech", "demo_meld"}
+    assert all("not found" in block and "licence: " in block and re.search("how to get it: .+", block)
+               for block in said.values())
+    assert all(f"ser-study corpora fetch {key}" in said[key] for key in ("ravdess", "crema_d", "nemo"))
+    assert untouched(house)
 
 def test_the_real_corpora(house, corpora_root):
     "Uses the real corpora."
-    if missing := [name for name in ("RAVDESS", "CREMA-D", "nEMO") if not (corpora_root / name).is_dir()]: pytest.skip(f"not among the real corpora: {', '.join(missing)}")
+    if missing := [name for name in ("RAVDESS", "CREMA-D", "nEMO") if not (corpora_root / name).is_dir()]:
+        pytest.skip(f"not among the real corpora: {', '.join(missing)}")
     said = blocks(call({**house, "SER_STUDY_CORPORA": str(corpora_root)}, "corpora").stdout)
-    assert "1440 of 1440 clips" in said["ravdess"] and "1621 of 7442 clips" in said["crema_d"] and "900 of 4481 clips" in said["nemo"]
-    assert all(f"crema_d/AudioWAV/{name}: duplicate audio" in said["crema_d"] for name in ("1006_TIE_NEU_XX", "1013_WSI_SAD_XX", "1017_IWW_FEA_XX"))
-    assert len(re.findall("ravdess/.*: duplicate audio .*the same emotion", said["ravdess"])) == 1 and "duplicate" not in said["nemo"]
+    assert "1440 of 1440 clips" in said["ravdess"]
+    assert "1621 of 7442 clips" in said["crema_d"]
+    assert "900 of 4481 clips" in said["nemo"]
+    assert all(f"crema_d/AudioWAV/{name}: duplicate audio" in said["crema_d"]
+               for name in ("1006_TIE_NEU_XX", "1013_WSI_SAD_XX", "1017_IWW_FEA_XX"))
+    assert len(re.findall("ravdess/.*: duplicate audio .*the same emotion", said["ravdess"])) == 1
+    assert "duplicate" not in said["nemo"]
 
 def test_cache_of_nothing(house):
     shown, checked = call(house, "cache", "show"), call(house, "cache", "verify")
-    assert (shown.returncode, shown.stdout) == (0, "") and (checked.returncode, checked.stdout) == (0, "0 damaged values\n")
+    assert (shown.returncode, shown.stdout) == (0, "")
+    assert (checked.returncode, checked.stdout) == (0, "0 damaged values\n")

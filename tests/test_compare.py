@@ -2,101 +2,133 @@
 from itertools import product
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
+from committed import committed_reports
 from sklearn.metrics import balanced_accuracy_score, f1_score
-from ser_study.commands.compare import KEYS, aligned, comparison, differing_rows, find_run, finished_runs, paired_tests
+from ser_study.commands.compare import KEYS, compare_runs, differing_rows, pair_rows, paired_tests
 from ser_study.settings import StudyError, load_settings
+from ser_study.study.folders import find_run, finished_runs
 from ser_study.site.reports import read_run
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTINGS = load_settings(ROOT / "settings.ini", reports=str(ROOT / "reports"))
+SETTINGS = load_settings(ROOT / "settings.ini", reports=str(committed_reports()))
 CLASSES = ["anger", "neutral", "joy"]
 
 def predictions(seed: int, speakers: int = 7, configuration: str = "MLP", **more) -> pd.DataFrame:
-    "Eighteen utterances of each speaker, the same ones for every seed, with probabilities drawn by chance that lean to the truth."
+    "Eighteen utterances of each speaker, the same for every seed; random probabilities lean to the truth."
     truth, rng = np.random.default_rng(0).integers(3, size=18 * speakers), np.random.default_rng(seed)
     p = rng.dirichlet([1, 1, 1], size=len(truth)).astype("float32") + .2 * np.eye(3, dtype="float32")[truth]
-    rows = dict(utterance=[f"u{n}" for n in range(len(truth))], unit=[f"speaker {n // 18}" for n in range(len(truth))], protocol="paper", configuration=configuration, split="one", seed=1, true=np.array(CLASSES)[truth])
+    rows = dict(utterance=[f"u{n}" for n in range(len(truth))],
+                unit=[f"speaker {n // 18}" for n in range(len(truth))], protocol="paper",
+                configuration=configuration, split="one", seed=1, true=np.array(CLASSES)[truth])
     return pd.DataFrame(rows | more | dict(zip(CLASSES, (p / p.sum(axis=1, keepdims=True)).T)))
 
-def said(table: pd.DataFrame) -> np.ndarray: return np.array(CLASSES)[table[CLASSES].to_numpy().argmax(axis=1)]
+def said(table: pd.DataFrame) -> np.ndarray:
+    return np.array(CLASSES)[table[CLASSES].to_numpy().argmax(axis=1)]
 
 def by_sklearn(table: pd.DataFrame, labels: np.ndarray) -> dict[str, float]:
-    return {"UA": balanced_accuracy_score(table.true, labels), "weighted F1": f1_score(table.true, labels, average="weighted")}
+    return {"UA": balanced_accuracy_score(table.true, labels),
+            "weighted F1": f1_score(table.true, labels, average="weighted")}
 
 
 def test_differences_and_p_are_those_of_scikit_learn_and_of_all_swaps():
     a, b = predictions(1), predictions(2)
-    tests = paired_tests(*aligned(a, b.sample(frac=1, random_state=0), ("A", "B"))).set_index("metric")
+    tests = paired_tests(*pair_rows(a, b.sample(frac=1, random_state=0), ("A", "B"))).set_index("metric")
     first, second = said(a), said(b)
     for metric in ("UA", "weighted F1"):
         before, after = by_sklearn(a, first)[metric], by_sklearn(b, second)[metric]
-        assert np.allclose(tests.loc[metric, ["a", "b", "difference"]].astype(float), [before, after, after - before])
+        assert np.allclose(tests.loc[metric, ["a", "b", "difference"]].astype(float),
+                           [before, after, after - before])
         swapped = []
         for swap in product((False, True), repeat=7):   # every way to swap whole speakers
             take = np.repeat(swap, 18)
-            swapped.append(by_sklearn(a, np.where(take, first, second))[metric] - by_sklearn(a, np.where(take, second, first))[metric])
+            swapped.append(by_sklearn(a, np.where(take, first, second))[metric] - by_sklearn(a,
+                    np.where(take, second, first))[metric])
         assert np.isclose(tests.p[metric], np.mean(np.abs(swapped) >= abs(after - before) - 1e-12))
         assert tests.low[metric] < tests.difference[metric] < tests.high[metric]
-    assert tests.moved.eq((first != second).mean()).all() and tests.units.eq(7).all() and tests.rows.eq(126).all()
+    assert tests.moved.eq((first != second).mean()).all()
+    assert tests.units.eq(7).all()
+    assert tests.rows.eq(126).all()
 
 def test_holm_counts_the_tests_and_not_the_equal_ones():
     same = predictions(3, configuration="SVM")
-    tests = paired_tests(*aligned(pd.concat([predictions(1), same]), pd.concat([same, predictions(2)]), ("A", "B")))
+    tests = paired_tests(*pair_rows(pd.concat([predictions(1), same]), pd.concat([same, predictions(2)]),
+                                  ("A", "B")))
     equal, made = tests[tests.configuration == "SVM"], tests[tests.configuration == "MLP"].sort_values("p")
-    assert equal.equal.all() and equal[["p", "holm"]].isna().all().all() and equal[["difference", "low", "high", "moved"]].eq(0).all().all()
-    assert np.allclose(made.holm, np.minimum(1, [2 * made.p.iloc[0], max(2 * made.p.iloc[0], made.p.iloc[1])]))
+    assert equal.equal.all()
+    assert equal[["p", "holm"]].isna().all().all()
+    assert equal[["difference", "low", "high", "moved"]].eq(0).all().all()
+    assert np.allclose(made.holm,
+                       np.minimum(1, [2 * made.p.iloc[0], max(2 * made.p.iloc[0], made.p.iloc[1])]))
 
 def test_only_the_last_bit_makes_predictions_unequal():
     a = predictions(1)
     b = a.assign(anger=np.nextafter(a.anger.to_numpy(), np.float32(1)))
-    tests = paired_tests(*aligned(a, b, ("A", "B")))
+    tests = paired_tests(*pair_rows(a, b, ("A", "B")))
     assert not tests.equal.any() and tests.difference.eq(0).all() and tests.p.eq(1).all()
 
 def test_only_what_was_asked_alike_is_paired():
-    a = pd.concat([predictions(1, conv_length=1, side="test"), predictions(2, conv_length=3, side="test"), predictions(3, conv_length=1, side="validation")])
-    b = pd.concat([predictions(4, conv_length=1, side="test"), predictions(5, conv_length=1, side="test").assign(seed=2), predictions(6, conv_length=4, side="test"), predictions(7, conv_length=1, side="validation")])
-    both, classes = aligned(a.astype(dict(utterance="category", unit="category")), b, ("A", "B"))
+    a = pd.concat([predictions(1, conv_length=1, side="test"), predictions(2, conv_length=3, side="test"),
+                   predictions(3, conv_length=1, side="validation")])
+    b = pd.concat([predictions(4, conv_length=1, side="test"),
+                   predictions(5, conv_length=1, side="test").assign(seed=2),
+                   predictions(6, conv_length=4, side="test"),
+                   predictions(7, conv_length=1, side="validation")])
+    both, classes = pair_rows(a.astype(dict(utterance="category", unit="category")), b, ("A", "B"))
     assert len(both) == 126 and set(both.conv_length) == {1} and set(both.side) == {"test"}
-    assert np.isclose(paired_tests(both, classes).set_index("metric").b["UA"], by_sklearn(predictions(4), said(predictions(4)))["UA"])
-    relabelled = b.assign(true=np.where(b.utterance == "u0", "joy" if a.true.iloc[0] != "joy" else "anger", b.true))
-    assert len(aligned(a, relabelled, ("A", "B"))[0]) == 125, "another true class is another question"
+    assert np.isclose(paired_tests(both, classes).set_index("metric").b["UA"],
+                      by_sklearn(predictions(4), said(predictions(4)))["UA"])
+    relabelled = b.assign(true=np.where(b.utterance == "u0", "joy" if a.true.iloc[0] != "joy" else "anger",
+                                        b.true))
+    assert len(pair_rows(a, relabelled, ("A", "B"))[0]) == 125, "another true class is another question"
 
 def test_rows_are_compared_both_ways():
     rng = np.random.default_rng(0)
-    def table(names): return pd.DataFrame([dict(item="T", row=name, column="UA", protocol="paper", corpus="x", reproduced=v, low=v - rng.uniform(.01, .2), high=v + rng.uniform(.01, .2)) for name, v in zip(names, rng.random(len(names)))])
+    def table(names):
+        return pd.DataFrame([dict(item="T", row=name, column="UA", protocol="paper", corpus="x", reproduced=v,
+                                  low=v - rng.uniform(.01, .2), high=v + rng.uniform(.01, .2))
+                             for name, v in zip(names, rng.random(len(names)))])
     a, b = table(range(30)), table(range(10, 40))
     one, other = differing_rows(a, b), differing_rows(b, a)
     assert len(one) == 40 and one.found.value_counts().to_dict() == {"both": 20, "only A": 10, "only B": 10}
     assert one.widths[:20].is_monotonic_decreasing and one.widths[20:].isna().all()
     joined = one.merge(other, on=KEYS)
-    assert np.allclose(joined.difference_x.dropna(), -joined.difference_y.dropna()) and np.allclose(joined.widths_x.dropna(), joined.widths_y.dropna())
+    assert np.allclose(joined.difference_x.dropna(), -joined.difference_y.dropna())
+    assert np.allclose(joined.widths_x.dropna(), joined.widths_y.dropna())
     merged = a.merge(b, on="row").set_index("row").loc[one.row[0]]
-    assert np.isclose(one.widths[0], abs(merged.reproduced_x - merged.reproduced_y) / np.mean([merged.high_x - merged.low_x, merged.high_y - merged.low_y]))
+    assert np.isclose(one.widths[0],
+                      abs(merged.reproduced_x - merged.reproduced_y) / np.mean([merged.high_x - merged.low_x,
+            merged.high_y - merged.low_y]))
 
 
 @pytest.mark.parametrize("name", finished_runs(SETTINGS.reports))
 def test_a_committed_run_is_equal_to_itself(name):
     run = read_run(find_run(name, SETTINGS))
-    text = comparison(run, run)
+    text = compare_runs(run, run)
     assert text.count("  the same") == 2 and "  0 of " in text
     said = text[text.index("Predictions"):]
-    assert "Equal to the last bit" in said or "KMeans 1.000, HDBSCAN 1.000" in said or (name.startswith("06") and "A and B kept no predictions" in said)
+    assert "Equal to the last bit" in said or "KMeans 1.000, HDBSCAN 1.000" in said or (name.startswith("06")
+            and "A and B kept no predictions" in said)
     assert "tests, corrected" not in said
 
 def test_two_corpora_are_matched_without_their_names():
     a, b = (read_run(find_run(f"05/{corpus}", SETTINGS)) for corpus in ("nemo", "ravdess"))
-    text, rows = comparison(a, b, shown=10**6), differing_rows(a.results, b.results)
-    assert "  corpora: nemo -> ravdess" in text and "corpora.nemo: 900 clips used of 900 found" in text and "matched without the corpus" in text and "corpus" not in rows
+    text, rows = compare_runs(a, b, shown=10**6), differing_rows(a.results, b.results)
+    assert "  corpora: nemo -> ravdess" in text
+    assert "corpora.nemo: 900 clips used of 900 found" in text
+    assert "matched without the corpus" in text
+    assert "corpus" not in rows
     ours = [table.set_index(KEYS[:4]).reproduced for table in (a.results, b.results)]
     for row in rows[rows.found == "both"].itertuples():
         assert (row.reproduced_a, row.reproduced_b) == tuple(float(table[row[1:5]]) for table in ours)
     assert all(f"{row.row} | {row.column} | {row.protocol}" in text for row in rows.itertuples())
 
 def test_runs_of_two_papers_are_not_paired():
-    text = comparison(*(read_run(find_run(name, SETTINGS)) for name in ("03/emospeech", "04/crema_d")))
+    text = compare_runs(*(read_run(find_run(name, SETTINGS)) for name in ("03/emospeech", "04/crema_d")))
     assert text.endswith("The runs are of different papers: their predictions are not paired.")
 
-@pytest.mark.parametrize("text, said", [("05", "may be any of"), ("04_liang2023_pdds/cremad", "Did you mean"), ("", "No finished run"), ("99", "There are 01_"), ("nbs/papers", "No finished run")])
+@pytest.mark.parametrize("text, said", [("05", "may be any of"), ("04_liang2023_pdds/cremad", "Did you mean"),
+                                        ("", "No finished run"), ("99", "There are 01_"),
+                                        ("nbs/papers", "No finished run")])
 def test_a_run_that_is_not_there_is_told_with_those_that_are(text, said):
     with pytest.raises(StudyError, match=said) as error: find_run(text, SETTINGS)
     assert "05_lili2025_albanian_sentiment/nemo" in str(error.value)

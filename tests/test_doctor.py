@@ -1,4 +1,4 @@
-"""The doctor as a command: what is there, what is missing, what to do, and an exit code that says whether the demo study can run."""
+"The doctor as a command: what is there, what is missing, what to do, and whether the demo study can run."
 import os, re, subprocess, sys
 from pathlib import Path
 import psutil, pytest, torch
@@ -11,14 +11,18 @@ CHECKPOINTS = load_settings(ROOT / "settings.ini").checkpoints
 @pytest.fixture
 def house(tmp_path) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("SER_STUDY_")}
-    return {**own, "SER_STUDY_CORPORA": str(tmp_path / "corpora"), "SER_STUDY_CACHE": str(tmp_path / "cache"), "SER_STUDY_REPORTS": str(tmp_path / "reports"), "HF_HOME": str(tmp_path / "models"), "OMP_NUM_THREADS": "1",
-            "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}   # whoever asks a network fails at once
+    # whoever asks a network fails at once
+    return {**own, "SER_STUDY_CORPORA": str(tmp_path / "corpora"), "SER_STUDY_CACHE": str(tmp_path / "cache"),
+            "SER_STUDY_REPORTS": str(tmp_path / "reports"), "HF_HOME": str(tmp_path / "models"),
+            "OMP_NUM_THREADS": "1", "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
 
 def examined(house: dict, **settings: str) -> tuple[int, dict[str, tuple[str, str]], str]:
     "Exit code; what -> state and finding; all that was printed."
-    done = subprocess.run([Path(sys.executable).with_name("ser-study"), "doctor"], cwd=ROOT, env=house | settings, capture_output=True, text=True)
+    done = subprocess.run([Path(sys.executable).with_name("ser-study"), "doctor"], cwd=ROOT, env=house
+                          | settings, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
-    lines = [re.fullmatch(r"(ok|warning|missing) +(.+?)  +(.+)", line) for line in done.stdout.split("\n\n")[0].splitlines()]
+    lines = [re.fullmatch(r"(ok|warning|missing) +(.+?)  +(.+)", line)
+             for line in done.stdout.split("\n\n")[0].splitlines()]
     assert all(lines), done.stdout
     return done.returncode, {line[2]: (line[1], line[3]) for line in lines}, done.stdout
 
@@ -35,28 +39,49 @@ def snapshot(house: dict, role: str) -> Path:
 def test_a_machine_without_corpora_and_checkpoints_can_run_the_demo_study(house):
     code, found, text = examined(house)
     assert code == 0 and text.strip().endswith("The demo study can run: make study")
-    assert all(found[what][0] == "ok" for what in ("Python", "packages", "MiniLM for texts", "pocketsphinx for transcripts", "eSpeak NG for the demo corpora", "Jupyter kernel python3", "cache folder", "reports folder"))
-    assert all(found[f"corpus {key}"] == ("missing", "not found") for key in ("ravdess", "crema_d", "nemo", "iemocap", "albanian", "emospeech", "meacorpus", "meld"))
-    assert {what.removeprefix("checkpoint ") for what in found if what.startswith("checkpoint ")} == set(CHECKPOINTS) and all(found[f"checkpoint {role}"][0] == "missing" for role in CHECKPOINTS)
-    assert all(f"ser-study corpora fetch {key}" in todo(text) for key in ("ravdess", "crema_d", "nemo")) and "ser-study models pull" in todo(text) and "convert microsoft/wavlm-base to safetensors" in todo(text)
+    assert all(found[what][0] == "ok" for what in ("Python", "packages", "MiniLM for texts",
+                                                   "pocketsphinx for transcripts",
+                                                   "eSpeak NG for the demo corpora", "Jupyter kernel python3",
+                                                   "cache folder", "reports folder"))
+    assert all(found[f"corpus {key}"] == ("missing", "not found")
+               for key in ("ravdess", "crema_d", "nemo", "iemocap", "albanian", "emospeech", "meacorpus",
+                           "meld"))
+    assert {what.removeprefix("checkpoint ") for what in found
+            if what.startswith("checkpoint ")} == set(CHECKPOINTS)
+    assert all(found[f"checkpoint {role}"][0] == "missing" for role in CHECKPOINTS)
+    assert all(f"ser-study corpora fetch {key}" in todo(text) for key in ("ravdess", "crema_d", "nemo"))
+    assert "ser-study models pull" in todo(text)
+    assert "convert microsoft/wavlm-base to safetensors" in todo(text)
     assert "checkpoint wavlm, checkpoint" not in todo(text), "a pickle is not to be pulled"
-    assert f"{psutil.virtual_memory().total / 2**30:.1f} GB" in found["memory"][1] and (found["GPU"][1].startswith("none") != torch.cuda.is_available())
-    assert not any(Path(house[f"SER_STUDY_{name}"]).exists() for name in ("REPORTS", "CACHE")), "looking changes nothing"
+    assert f"{psutil.virtual_memory().total / 2**30:.1f} GB" in found["memory"][1]
+    assert (found["GPU"][1].startswith("none") != torch.cuda.is_available())
+    assert not any(Path(house[f"SER_STUDY_{name}"]).exists()
+                   for name in ("REPORTS", "CACHE")), "looking changes nothing"
 
 def test_what_is_there_in_part(house):
-    "A checkpoint is here when its safetensors are; a corpus's empty folder is no corpus; a GPU may be asked for where there is none."
+    "A checkpoint needs its safetensors, a corpus more than an empty folder; a GPU may be asked for in vain."
     (snapshot(house, "hubert") / "model.safetensors").touch()
     (snapshot(house, "wavlm") / "config.json").write_text("{}")
     (Path(house["SER_STUDY_CORPORA"]) / "nEMO").mkdir(parents=True)
     code, found, text = examined(house, SER_STUDY_DEVICE="cuda")
-    assert found["checkpoint hubert"] == ("ok", "here") and found["checkpoint wavlm"] == ("missing", "here without weights in safetensors") and "checkpoint hubert" not in todo(text)
-    assert found["corpus nemo"][0] == "warning" and found["corpus nemo"][1].startswith("0 of 4481 utterances: ") and found["corpus ravdess"][0] == "missing"
-    if not torch.cuda.is_available(): assert code == 1 and found["GPU"][0] == "missing" and "device = auto" in todo(text)
+    assert found["checkpoint hubert"] == ("ok", "here")
+    assert found["checkpoint wavlm"] == ("missing", "here without weights in safetensors")
+    assert "checkpoint hubert" not in todo(text)
+    assert found["corpus nemo"][0] == "warning"
+    assert found["corpus nemo"][1].startswith("0 of 4481 utterances: ")
+    assert found["corpus ravdess"][0] == "missing"
+    if not torch.cuda.is_available():
+        assert code == 1 and found["GPU"][0] == "missing" and "device = auto" in todo(text)
 
 def test_without_a_voice_the_demo_study_cannot_run(house, tmp_path):
     "A package that is installed and does not load."
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/espeakng_loader.py").write_text("raise OSError('no such library')")
-    code, found, text = examined(house, PYTHONPATH=os.pathsep.join([str(tmp_path / "broken"), *filter(None, [os.environ.get("PYTHONPATH")])]))
-    assert code == 1 and found["eSpeak NG for the demo corpora"][0] == "missing" and "no such library" in found["eSpeak NG for the demo corpora"][1]
-    assert text.strip().endswith("do first what is needed for eSpeak NG for the demo corpora") and "requirements.lock" in todo(text)
+    code, found, text = examined(house,
+                                 PYTHONPATH=os.pathsep.join([str(tmp_path / "broken"),
+                                                             *filter(None, [os.environ.get("PYTHONPATH")])]))
+    assert code == 1
+    assert found["eSpeak NG for the demo corpora"][0] == "missing"
+    assert "no such library" in found["eSpeak NG for the demo corpora"][1]
+    assert text.strip().endswith("do first what is needed for eSpeak NG for the demo corpora")
+    assert "requirements.lock" in todo(text)

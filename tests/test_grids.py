@@ -1,4 +1,5 @@
-"""Sweeps by the command, in a clone whose one paper takes a second: every combination runs, a failing one stops none, and the page holds what the runs hold."""
+"""Sweeps by the command, in a clone whose one paper takes a second: every combination runs, a failing one
+stops none, and the page holds the numbers of the runs."""
 import os, re, shutil, subprocess, sys
 from pathlib import Path
 import nbformat, numpy as np, pandas as pd, pytest, soundfile
@@ -17,9 +18,14 @@ from ser_study.settings import StudyError, load_settings
 run = Run("01_tiny", globals(), load_settings())
 if (seed, gain) == (3, .1): raise StudyError("Three is no seed.")
 if (seed, gain) == (3, .3): 1 / 0
-rows = [dict(item="Table 1", row=row, column="UA", published=.6, reproduced=value, low=value - .05, high=value + .05) for row, value in (("moves", .3 + gain), ("stays", .5 + seed / 1000))]
-rows += [dict(item="Table 1", row="no interval", column="UA", published=.6, reproduced=9 * gain, low=9 * gain, high=9 * gain), dict(item="Table 1", row="ours alone", column="UA", reproduced=gain * 9, low=0, high=1)]
-table = pd.DataFrame(rows).assign(paper="01_tiny", protocol="paper", corpus=corpora, profile="demo", n=3, seeds=1, comparable="replication", verdict="")[RESULTS]
+moves, stays = .3 + gain, .5 + seed / 1000
+rows = [dict(row="moves", published=.6, reproduced=moves, low=moves - .05, high=moves + .05),
+        dict(row="stays", published=.6, reproduced=stays, low=stays - .05, high=stays + .05),
+        dict(row="no interval", published=.6, reproduced=9 * gain, low=9 * gain, high=9 * gain),
+        dict(row="ours alone", reproduced=gain * 9, low=0, high=1)]
+table = pd.DataFrame(rows).assign(item="Table 1", column="UA", paper="01_tiny", protocol="paper", n=3,
+                                  seeds=1, corpus=corpora, profile="demo", comparable="replication", verdict="")
+table = table[RESULTS]
 run.write(table, table[["row"]], corpora={}, checkpoints={}, seeds=[seed], defects=[])''']
 
 
@@ -30,27 +36,37 @@ def clone(tmp_path_factory) -> Path:
     (clone / "nbs/papers").mkdir(parents=True)
     shutil.copy(ROOT / "settings.ini", clone)
     v4 = nbformat.v4
-    cells = [v4.new_markdown_cell("# Tiny\n\n> Does it run?"), v4.new_code_cell(NOTEBOOK[0], metadata=dict(tags=["parameters"])), v4.new_code_cell(NOTEBOOK[1])]
-    nbformat.write(v4.new_notebook(cells=cells, metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python"))), clone / "nbs/papers/01_tiny.ipynb")
+    cells = [v4.new_markdown_cell("# Tiny\n\n> Does it run?"),
+             v4.new_code_cell(NOTEBOOK[0], metadata=dict(tags=["parameters"])), v4.new_code_cell(NOTEBOOK[1])]
+    nbformat.write(v4.new_notebook(cells=cells,
+                                   metadata=dict(kernelspec=dict(name="python3", display_name="python3",
+                                                                 language="python"))),
+                   clone / "nbs/papers/01_tiny.ipynb")
     soundfile.write(clone / "a.wav", np.random.default_rng(1).normal(0, .1, 8000), 16000)
-    for name in ("calls", "more"): pd.DataFrame([dict(path="a.wav", emotion="anger")]).to_csv(clone / f"{name}.csv", index=False)
+    for name in ("calls", "more"):
+        pd.DataFrame([dict(path="a.wav", emotion="anger")]).to_csv(clone / f"{name}.csv", index=False)
     return clone
 
 def call(clone: Path, *arguments: str) -> subprocess.CompletedProcess:
     own = {name: value for name, value in os.environ.items() if not name.startswith("SER_STUDY_")}
-    return subprocess.run([Path(sys.executable).with_name("ser-study"), "run", "01", *arguments], cwd=clone, env=own | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    return subprocess.run([Path(sys.executable).with_name("ser-study"), "run", "01", *arguments], cwd=clone,
+                          env=own | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
 def swept(clone) -> tuple[subprocess.CompletedProcess, Path]:
-    return call(clone, "--grid", "seed=1,3", "--grid", "gain=0.1,0.3"), clone / "reports/sweeps/01_tiny/calls,gain=0.1+0.3,seed=1+3"
+    return call(clone, "--grid", "seed=1,3", "--grid",
+                "gain=0.1,0.3"), clone / "reports/sweeps/01_tiny/calls,gain=0.1+0.3,seed=1+3"
 
 def test_failing_combinations_are_named_and_stop_none(swept):
     done, folder = swept
     assert done.returncode == 2 and "Traceback" not in done.stderr.split("Failed:")[-1]
     last = [line for line in done.stderr.splitlines() if line.startswith("Failed: ")]
-    assert len(last) == 1 and "seed = 3, gain = 0.1 (Three is no seed.)" in last[0] and "seed = 3, gain = 0.3 (ZeroDivisionError: division by zero)" in last[0]
-    assert [f"{n} of 4: " in done.stdout for n in range(1, 5)] == [True] * 4 and "so far, about" in done.stdout
+    assert len(last) == 1
+    assert "seed = 3, gain = 0.1 (Three is no seed.)" in last[0]
+    assert "seed = 3, gain = 0.3 (ZeroDivisionError: division by zero)" in last[0]
+    assert [f"{n} of 4: " in done.stdout for n in range(1, 5)] == [True] * 4
+    assert "so far, about" in done.stdout
     assert f"Table and page of the sweep: {folder.relative_to(folder.parents[3]).as_posix()}" in done.stdout
 
 def test_the_table_holds_the_rows_of_the_runs(swept, clone):
@@ -58,20 +74,25 @@ def test_the_table_holds_the_rows_of_the_runs(swept, clone):
     table = pd.read_csv(folder / "sweep.csv")
     assert list(table.columns[:2]) == ["seed", "gain"] and set(table.seed) == {1}
     for gain, name in ((.1, "calls"), (.3, "calls,gain=0.3")):
-        pd.testing.assert_frame_equal(table[table.gain == gain].drop(columns=["seed", "gain"]).reset_index(drop=True), pd.read_csv(clone / "reports/01_tiny" / name / "results.csv"))
+        rows = table[table.gain == gain].drop(columns=["seed", "gain"]).reset_index(drop=True)
+        pd.testing.assert_frame_equal(rows, pd.read_csv(clone / "reports/01_tiny" / name / "results.csv"))
 
 def test_the_page_shows_what_moves_and_what_failed(swept):
     _, folder = swept
     report = read_notebook(folder / "report.ipynb")
-    assert title_and_question(report) == ("01_tiny: sweep of seed, gain", "How its results move with seed and gain")
+    assert title_and_question(report) == ("01_tiny: sweep of seed, gain",
+                                          "How its results move with seed and gain")
     assert all(cell.execution_count and cell.outputs for cell in report.cells if cell.cell_type == "code")
     text = "\n".join(cell.source for cell in report.cells if cell.cell_type == "markdown")
     assert "- seed = 3, gain = 0.1: Three is no seed." in text and "`gain`: `0.1`, `0.3`" in text
     moved = most_moved(read_sweep(folder / "sweep.csv"), "gain")
-    assert moved.row.tolist() == ["moves", "stays"] and np.allclose(moved.moved, [2, 0]), "0.2 of an interval of 0.1; what has no interval or no published number is not shown"
+    assert moved.row.tolist() == ["moves", "stays"]
+    assert np.allclose(moved.moved, [2, 0]), "0.2 of an interval of 0.1; other rows are not shown"
     figures = {path.name: path.read_text(encoding="utf-8") for path in (folder / "figures").iterdir()}
-    assert set(figures) == {"seed.svg", "gain.svg"} and all("<title>Results of 01_tiny over values of" in svg for svg in figures.values())
-    told = "".join([*figures.values(), (folder / "report.ipynb").read_text(encoding="utf-8"), (folder / "sweep.csv").read_text(encoding="utf-8")])
+    assert set(figures) == {"seed.svg", "gain.svg"}
+    assert all("<title>Results of 01_tiny over values of" in svg for svg in figures.values())
+    told = "".join([*figures.values(), (folder / "report.ipynb").read_text(encoding="utf-8"),
+                    (folder / "sweep.csv").read_text(encoding="utf-8")])
     assert str(folder.parents[3]) not in told and str(ROOT) not in told
 
 def test_semicolons_separate_values_that_hold_commas(clone):
@@ -80,9 +101,13 @@ def test_semicolons_separate_values_that_hold_commas(clone):
     table = pd.read_csv(clone / "reports/sweeps/01_tiny/calls+more-or-more,seed=2/sweep.csv")
     assert table.groupby("corpora", sort=False).size().to_dict() == {"calls.csv,more.csv": 4, "more.csv": 4}
 
-@pytest.mark.parametrize("grid, fixed, said", [(dict(seed="1,two"), {}, "'two'"), (dict(sede="1,2"), {}, "Did you mean 'seed'?"), (dict(seed="1,2"), dict(seed="3"), "choose one"),
-                                               (dict(corpora="calls.csv;nowhere.csv"), {}, "nowhere.csv"), (dict(seed="7,8"), dict(gain="much"), "'much'")])
+@pytest.mark.parametrize("grid, fixed, said",
+                         [(dict(seed="1,two"), {}, "'two'"), (dict(sede="1,2"), {}, "Did you mean 'seed'?"),
+                          (dict(seed="1,2"), dict(seed="3"), "choose one"),
+                          (dict(corpora="calls.csv;nowhere.csv"), {}, "nowhere.csv"),
+                          (dict(seed="7,8"), dict(gain="much"), "'much'")])
 def test_a_mistake_stops_before_any_run(clone, grid, fixed, said):
     before, told = sorted(clone.rglob("*")), []
-    with pytest.raises(StudyError, match=re.escape(said)): run_grid("01", grid, fixed, load_settings(clone / "settings.ini"), told.append)
+    with pytest.raises(StudyError, match=re.escape(said)):
+        run_grid("01", grid, fixed, load_settings(clone / "settings.ini"), told.append)
     assert told == [] and sorted(clone.rglob("*")) == before

@@ -1,5 +1,6 @@
-"The scoreboard and what it leads to: a small site with a summary, read as a file, walked by its links, and used in a browser."
+"The scoreboard of a small site with a summary: read as a file, walked by its links, used in a browser."
 import contextlib, io, json, re, shutil
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -10,36 +11,46 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 pytest.importorskip("autoapi", reason="the packages of the extra 'site' are not installed")
-import ser_study.site.build
+from committed import committed_reports
 from ser_study.evaluation.claims import load_claims
 from ser_study.evaluation.published import RESULTS
-from ser_study.site.build import ASSETS, build_site, environment, signed, stage_papers
+from ser_study.site.build import build_site, stage_papers
+from ser_study.site.format import ASSETS, environment
 from ser_study.site.claims import read_scoreboard
+from ser_study.site.pages import scoreboard as read_claims
 from ser_study.site.reports import read_reports
-from ser_study.site.sphinx import write_skeletons
 from ser_study.evaluation.verdicts import JUDGED, headline
 from site_tools import CUT_OFF, follow_links, open_browser, read_pages
-from test_site import figure_svg, provenance
+from test_site import figure_svg, provenance, stage_small
 
 ROOT = Path(__file__).parents[1]
 FIRST, FOURTH, SUMMARY = "01_toh2025_hybrid_clustering", "04_liang2023_pdds", "06_summary"
 CLAIMS = {claim.id: claim for claim in load_claims()}
-# a claim that is read from a row, one from two systems' predictions under two protocols, and one against the paper
-TESTS = [("01.1", "ravdess", "corrected", "adding minilm of oracle: silhouette difference", "0.14159", "0.12001", "0.16002", "holds"),
-         ("04.1", "crema_d", "corrected", "CLTNet + PDDS − CLTNet", "0.011627882754848761", "-0.00143751", "0.0235", "inconclusive"),
-         ("04.1", "crema_d", "paper", "CLTNet + PDDS − CLTNet", "0.045261411073009794", "0.011080235838444077", "0.0911", "holds"),
-         ("04.8", "crema_d", "corrected", "CLTNet + PDDS − CLTNet + uniform", "-0.0147", "-0.0328", "-0.0012", "reversed")]
-ROWS = {FIRST: [("Fig 3", "openSMILE", "silhouette", "paper", "0.44", "0.46", "0.43", "0.49"), ("Question 1", "adding minilm of oracle", "silhouette difference", "corrected", "", "0.14159", "0.12001", "0.16002"),
-                ("Fig 3", "openSMILE", "silhouette", "corrected", "", "0.41", "0.39", "0.44")],
-        FOURTH: [("Table 1", "CLTNet", "UA with PDDS", "paper", "65.1", f"{50 + i}.5", f"{48 + i}", f"{55 + i}") for i in (9, 1, 5)]}
+# one claim from a row, one from two systems' predictions under two protocols, one against the paper
+TESTS = [("01.1", "ravdess", "corrected", "adding minilm of oracle: silhouette difference", "0.14159",
+          "0.12001", "0.16002", "holds"), ("04.1", "crema_d", "corrected", "CLTNet + PDDS − CLTNet",
+                                           "0.011627882754848761", "-0.00143751", "0.0235", "inconclusive"),
+         ("04.1", "crema_d", "paper", "CLTNet + PDDS − CLTNet", "0.045261411073009794",
+          "0.011080235838444077", "0.0911", "holds"),
+         ("04.8", "crema_d", "corrected", "CLTNet + PDDS − CLTNet + uniform", "-0.0147", "-0.0328", "-0.0012",
+          "reversed")]
+ROWS = {FIRST: [("Fig 3", "openSMILE", "silhouette", "paper", "0.44", "0.46", "0.43", "0.49"),
+                ("Question 1", "adding minilm of oracle", "silhouette difference", "corrected", "", "0.14159",
+                 "0.12001", "0.16002"), ("Fig 3", "openSMILE", "silhouette", "corrected", "", "0.41", "0.39",
+                                         "0.44")],
+        FOURTH: [("Table 1", "CLTNet", "UA with PDDS", "paper", "65.1", f"{50 + i}.5", f"{48 + i}",
+                  f"{55 + i}") for i in (9, 1, 5)]}
 
 
 def scoreboard() -> pd.DataFrame:
     "Four tests; every other claim is untested."
     rows = []
     for claim in CLAIMS.values():
-        common = dict(claim=claim.id, paper=claim.paper, metric=claim.metric, expects=claim.expects, margin=str(claim.margin))
-        found = [dict(common, run=run, protocol=protocol, systems=systems, difference=value, low=low, high=high, verdict=verdict, corpus=run, comparable="replication", p="0.01", p_holm="0.0123", n="734", seeds="5", published="0.059")
+        common = dict(claim=claim.id, paper=claim.paper, metric=claim.metric, expects=claim.expects,
+                      margin=str(claim.margin))
+        found = [dict(common, run=run, protocol=protocol, systems=systems, difference=value, low=low,
+                      high=high, verdict=verdict, corpus=run, comparable="replication", p="0.01",
+                      p_holm="0.0123", n="734", seeds="5", published="0.059")
                  for number, run, protocol, systems, value, low, high, verdict in TESTS if number == claim.id]
         rows += found or [dict(common, verdict="untested")]
     return pd.DataFrame(rows, columns=JUDGED, dtype=object).fillna("")
@@ -47,22 +58,36 @@ def scoreboard() -> pd.DataFrame:
 
 def predictions(paper: str) -> pd.DataFrame:
     if paper == FIRST:
-        return pd.DataFrame(dict(utterance=[f"ravdess/{n}" for n in range(40)], unit="1", true=["anger", "sadness"] * 20, protocol="corrected", features="openSMILE", seed=1, KMeans=[n % 4 for n in range(40)], HDBSCAN=0,
-                                 dim_0=np.linspace(0, 5, 40, dtype="float32"), dim_1=np.linspace(5, 0, 40, dtype="float32")))
-    one = pd.DataFrame(dict(utterance=[f"crema_d/{n}" for n in range(8)], unit="1", true=["anger"] * 4 + ["sadness"] * 4, protocol="corrected", seed=1, anger=[.9, .8, .7, .2, .6, .1, .1, .1], sadness=[.1, .2, .3, .8, .4, .9, .9, .9]))
-    return pd.concat([one.assign(configuration=name) for name in ("CLTNet + PDDS", "CLTNet", "CLTNet + uniform")], ignore_index=True)
+        return pd.DataFrame(dict(utterance=[f"ravdess/{n}" for n in range(40)], unit="1",
+                                 true=["anger", "sadness"] * 20, protocol="corrected", features="openSMILE",
+                                 seed=1, KMeans=[n % 4 for n in range(40)], HDBSCAN=0,
+                                 dim_0=np.linspace(0, 5, 40, dtype="float32"),
+                                 dim_1=np.linspace(5, 0, 40, dtype="float32")))
+    one = pd.DataFrame(dict(utterance=[f"crema_d/{n}" for n in range(8)], unit="1", true=["anger"] * 4
+                            + ["sadness"] * 4, protocol="corrected", seed=1,
+                            anger=[.9, .8, .7, .2, .6, .1, .1, .1], sadness=[.1, .2, .3, .8, .4, .9, .9, .9]))
+    return pd.concat([one.assign(configuration=name)
+                      for name in ("CLTNet + PDDS", "CLTNet", "CLTNet + uniform")], ignore_index=True)
 
 
 def make_run(folder: Path, rows: list[tuple]) -> None:
     (folder / "figures").mkdir(parents=True)
-    table = pd.DataFrame(rows, columns=["item", "row", "column", "protocol", "published", "reproduced", "low", "high"])
-    table.assign(paper=folder.parent.name, corpus=folder.name, profile="demo", n="734", seeds="5", comparable="replication", verdict="")[RESULTS].to_csv(folder / "results.csv", index=False)
+    table = pd.DataFrame(rows, columns=["item", "row", "column", "protocol", "published", "reproduced", "low",
+                                        "high"])
+    table.assign(paper=folder.parent.name, corpus=folder.name, profile="demo", n="734", seeds="5",
+                 comparable="replication", verdict="")[RESULTS].to_csv(folder / "results.csv", index=False)
     (folder / "run.json").write_text(json.dumps(provenance(folder.name) | dict(paper=folder.parent.name)))
     svg = figure_svg("Figure 3: the silhouettes")
     (folder / "figures/overview.svg").write_text(svg)
-    shown = new_code_cell("draw()", outputs=[new_output("display_data", data={"image/svg+xml": svg, "text/plain": "figure"})])
-    nbformat.write(new_notebook(cells=[new_markdown_cell("# What was asked\n\n> Pairwise-emotion data distribution smoothing (PDDS)"), new_markdown_cell("## Seen\n#### Closer"), shown]), folder / "report.ipynb")
-    if folder.parent.name != SUMMARY: predictions(folder.parent.name).to_parquet(folder / "predictions.parquet")
+    shown = new_code_cell("draw()",
+                          outputs=[new_output("display_data",
+                                              data={"image/svg+xml": svg, "text/plain": "figure"})])
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# What was asked\n\n> Pairwise-emotion data "
+                                                         "distribution smoothing (PDDS)"),
+                                       new_markdown_cell("## Seen\n#### Closer"), shown]),
+                   folder / "report.ipynb")
+    if folder.parent.name != SUMMARY:
+        predictions(folder.parent.name).to_parquet(folder / "predictions.parquet")
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +98,9 @@ def study(tmp_path_factory) -> Path:
     make_run(study / "reports" / FOURTH / "crema_d", ROWS[FOURTH])
     board = scoreboard()
     tested = board[board.run != ""]
-    make_run(study / "reports" / SUMMARY / "reference", list(tested[["claim", "systems", "metric", "protocol", "published", "difference", "low", "high"]].itertuples(index=False, name=None)))
+    make_run(study / "reports" / SUMMARY / "reference",
+             list(tested[["claim", "systems", "metric", "protocol", "published", "difference", "low",
+                          "high"]].itertuples(index=False, name=None)))
     board.to_csv(study / "reports" / SUMMARY / "reference/scoreboard.csv", index=False)
     measured = nbformat.read(study / "reports" / FOURTH / "crema_d/report.ipynb", as_version=4)
     for name in ("benchmarks/01_speed", f"sweeps/{FOURTH}/seed=1,2"):
@@ -82,19 +109,20 @@ def study(tmp_path_factory) -> Path:
     (study / f"reports/sweeps/{FOURTH}/seed=1,2/sweep.csv").write_text("seed,UA\n1,50\n2,51\n")
     (study / "nbs/tutorials").mkdir(parents=True)
     nbformat.write(measured, study / "nbs/tutorials/your_own_corpus.ipynb")
-    for name in ("66_verdicts", "43b_pdds"): shutil.copyfile(ROOT / f"nbs/{name}.ipynb", study / f"nbs/{name}.ipynb")
+    for name in ("66_verdicts", "43b_pdds"):
+        shutil.copyfile(ROOT / f"nbs/{name}.ipynb", study / f"nbs/{name}.ipynb")
     for name in ("CONTRIBUTING.md", "CITATION.cff"): shutil.copyfile(ROOT / name, study / name)
     return study
 
 
 @pytest.fixture(scope="session")
 def site(study, tmp_path_factory) -> Path:
-    "The site of it; the reference of the whole library, which test_site.py builds, would take most of the time."
+    "Its site, without the reference of the library, which takes long; test_site.py builds that."
     package = tmp_path_factory.mktemp("package") / "ser_study"
     package.mkdir()
     (package / "__init__.py").write_text('"Nothing in it."')
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(io.StringIO()):
-        patch.setattr(ser_study.site.build, "write_skeletons", lambda _, folder: write_skeletons(package, folder))
+        patch.setattr("ser_study.site.build.write_skeletons", partial(stage_small, package))
         return build_site(study / "reports").parent
 
 
@@ -121,20 +149,28 @@ def values_of(html: str) -> list[tuple[str, str, str, str]]:
 
 def test_scoreboard_has_the_numbers_of_the_files(study, site):
     rows = rows_of((site / "index.html").read_text(encoding="utf-8"))
-    board = pd.read_csv(study / "reports" / SUMMARY / "reference/scoreboard.csv", dtype=str, keep_default_na=False)
-    numbers = pd.read_csv(study / "reports" / SUMMARY / "reference/results.csv", dtype=str, keep_default_na=False)
+    board = pd.read_csv(study / "reports" / SUMMARY / "reference/scoreboard.csv", dtype=str,
+                        keep_default_na=False)
+    numbers = pd.read_csv(study / "reports" / SUMMARY / "reference/results.csv", dtype=str,
+                          keep_default_na=False)
     assert list(rows) == list(CLAIMS), "each claim once, in order"
     for number, row in rows.items():
         tests = board[(board.claim == number) & (board.run != "")]
         leading = tests[tests.protocol == "corrected"] if (tests.protocol == "corrected").any() else tests
         shown = values_of(row)
-        assert [value[:3] for value in shown] == list(leading[["difference", "low", "high"]].itertuples(index=False, name=None))
-        assert all(float(text.replace("−", "-")) == pytest.approx(float(exact), abs=5.01e-4) for exact, _, _, text in shown)
+        assert [value[:3]
+                for value in shown] == list(leading[["difference", "low", "high"]].itertuples(index=False,
+                name=None))
+        assert all(float(text.replace("−", "-")) == pytest.approx(float(exact), abs=5.01e-4)
+                   for exact, _, _, text in shown)
         results = numbers[(numbers["item"] == number) & numbers.protocol.isin(leading.protocol)]
         assert [value[0] for value in shown] == list(results.reproduced)
-        if len(tests): assert f'data-value="{tests.published.iloc[0]}"' in row and f'data-verdict="{headline(tests)}"' in row
+        if len(tests):
+            assert f'data-value="{tests.published.iloc[0]}"' in row
+            assert f'data-verdict="{headline(tests)}"' in row
         else: assert 'data-verdict="untested"' in row
-    assert rows["04.1"].count("inconclusive</a>") == 1 and rows["04.1"].count("holds</a>") == 1, "both protocols, side by side"
+    assert rows["04.1"].count("inconclusive</a>") == 1
+    assert rows["04.1"].count("holds</a>") == 1, "both protocols, side by side"
 
 
 def test_counts_of_verdicts(site):
@@ -144,26 +180,34 @@ def test_counts_of_verdicts(site):
 
 
 def test_the_committed_study_shows_its_own_numbers(tmp_path):
-    "The pages of the real reports, before Sphinx: every test of the scoreboard, on the paper's page and on the run's."
-    reports = read_reports(ROOT / "reports")
-    summary, entries = ser_study.site.build.scoreboard(reports)
+    "The pages of the committed reports, before Sphinx: every test of the scoreboard, on both of its pages."
+    reports = read_reports(committed_reports())
+    summary, entries = read_claims(reports)
     if summary is None: pytest.skip("reports/ has no run of 06_summary with a scoreboard yet")
     gone = {test["run"] for entry in entries for test in entry["tests"] if not test["known"]}
     assert not gone, f"the summary judged runs that are no longer there: {gone}"
-    stage_papers({paper: runs for paper, runs in reports.items() if paper != SUMMARY}, entries, tmp_path, environment())
+    stage_papers({paper: runs for paper, runs in reports.items() if paper != SUMMARY}, entries, tmp_path,
+                 environment())
     board = read_scoreboard(summary.folder / "scoreboard.csv")
     assert sum(entry["verdict"] != "untested" for entry in entries) >= 15
     for paper, tests in board[board.run != ""].groupby("paper"):
         raw = (tmp_path / "source/papers" / paper / "index.md").read_text(encoding="utf-8")
-        assert [value[:3] for value in values_of(raw)] == list(tests[["difference", "low", "high"]].itertuples(index=False, name=None))
+        assert [value[:3]
+                for value in values_of(raw)] == list(tests[["difference", "low",
+                                                            "high"]].itertuples(index=False, name=None))
         for run, own in tests.groupby("run"):
-            closing = nbformat.read(tmp_path / "source/papers" / paper / f"{run}.ipynb", as_version=4).cells[-1].source
-            assert [value[:3] for value in values_of(closing)] == list(own[["difference", "low", "high"]].itertuples(index=False, name=None))
+            closing = nbformat.read(tmp_path / "source/papers" / paper / f"{run}.ipynb",
+                                    as_version=4).cells[-1].source
+            assert [value[:3]
+                    for value in values_of(closing)] == list(own[["difference", "low",
+                                                                  "high"]].itertuples(index=False, name=None))
         for claim in {number: CLAIMS[number] for number in tests.claim}.values():
             assert f'id="source-claim-{claim.id.replace(".", "-")}"' in raw
     for entry in entries:
         for test in entry["tests"]:
-            numbers = read_reports_rows(ROOT / "reports" / entry["claim"].paper / test["run"] / "results.csv", test["lines"])
+            run = committed_reports() / entry["claim"].paper / test["run"]
+            numbers = read_reports_rows(run / "results.csv",
+                                        test["lines"])
             if len(numbers) == 1: assert float(test["difference"]) == pytest.approx(numbers[0])
             if len(numbers) == 2: assert float(test["difference"]) == pytest.approx(numbers[0] - numbers[1])
 
@@ -185,25 +229,37 @@ def test_from_a_verdict_to_the_papers_sentence(site, pages):
     "By links alone: the verdict, the claim with the sentence, the run, the row."
     index = (site / "index.html").read_text(encoding="utf-8")
     for number, run, protocol, _, value, *_ in TESTS:
-        href = re.search(rf'<tr role="row" data-claim="{re.escape(number)}".*?data-protocol="{protocol}"><a class="mark[^"]*" href="([^"]+)"', index, re.DOTALL).group(1)
+        href = re.search(r'<tr role="row" '
+                         rf'data-claim="{re.escape(number)}".*?data-protocol="{protocol}"><a '
+                         r'class="mark[^"]*" href="([^"]+)"', index, re.DOTALL).group(1)
         place, anchor = href.split("#")
-        claim = re.search(rf'<article class="claim" id="{anchor}">(.*?)</article>', (site / place).read_text(encoding="utf-8"), re.DOTALL).group(1)   # one click
+        claim = re.search(rf'<article class="claim" id="{anchor}">(.*?)</article>',
+                          (site / place).read_text(encoding="utf-8"), re.DOTALL).group(1)   # one click
         source = re.search(r'<blockquote class="source".*?<p>(.*?)</p>', claim, re.DOTALL).group(1)
-        assert re.sub(r"&#?\w+;", "", source) == re.sub("[`'\"&<>]", "", CLAIMS[number].source), "the sentence's place in the paper, after one click"
+        assert (re.sub(r"&#?\w+;", "", source)
+                == re.sub("[`'\"&<>]", "",
+                          CLAIMS[number].source)), "the sentence's place in the paper, after one click"
         assert value in claim
-        assert f'href="{run}.html#{anchor}"' in claim and anchor in pages[f"papers/{CLAIMS[number].paper}/{run}.html"].ids, "its run, after two"
+        assert f'href="{run}.html#{anchor}"' in claim
+        assert anchor in pages[f"papers/{CLAIMS[number].paper}/{run}.html"].ids, "its run, after two"
         for line in re.findall(rf'{run}\.html#line-(\d+)', claim):
-            row = re.search(rf'<tr id="line-{line}">(.*?)</tr>', (site / "papers" / CLAIMS[number].paper / f"{run}.html").read_text(encoding="utf-8"), re.DOTALL).group(1)
-            assert value in row and str(pd.read_csv(site / "files" / CLAIMS[number].paper / run / "results.csv", dtype=str).reproduced[int(line) - 2]) == value
-    assert "ravdess.html#line-3" in (site / f"papers/{FIRST}/index.html").read_text(encoding="utf-8"), "a claim that is read from a row leads to that row"
+            page = (site / "papers" / CLAIMS[number].paper / f"{run}.html").read_text(encoding="utf-8")
+            row = re.search(rf'<tr id="line-{line}">(.*?)</tr>', page, re.DOTALL).group(1)
+            assert value in row
+            assert str(pd.read_csv(site / "files" / CLAIMS[number].paper / run / "results.csv",
+                                   dtype=str).reproduced[int(line) - 2]) == value
+    first = (site / f"papers/{FIRST}/index.html").read_text(encoding="utf-8")
+    assert "ravdess.html#line-3" in first, "a claim that is read from a row leads to that row"
 
 
 def test_everything_is_at_most_four_clicks_from_the_front(site, pages):
     "Of the pages that a verdict needs: papers, runs, how it is judged, the files."
     reached, edge = {"index.html"}, {"index.html"}
     for _ in range(4):
-        found = {(pages[name].path.parent / unquote(urlsplit(link).path)).resolve() for name in edge for link in pages[name].links if not urlsplit(link).scheme and urlsplit(link).path}
-        edge = {path.relative_to(site).as_posix() for path in found if path.is_relative_to(site)} & pages.keys() - reached
+        found = {(pages[name].path.parent / unquote(urlsplit(link).path)).resolve() for name in edge
+                 for link in pages[name].links if not urlsplit(link).scheme and urlsplit(link).path}
+        edge = {path.relative_to(site).as_posix() for path in found
+                if path.is_relative_to(site)} & pages.keys() - reached
         reached |= edge
     assert set(pages) - reached <= {"search.html", "genindex.html"}
 
@@ -212,14 +268,20 @@ def test_a_figures_data_is_beside_it(site, pages):
     raw = (site / f"papers/{FIRST}/ravdess.html").read_text(encoding="utf-8")
     line = re.search(r'<p class="figure-data">(.*?)</p>', raw, re.DOTALL).group(1)
     assert raw.index("<img") < raw.index('class="figure-data"') < raw.index('id="provenance"')
-    assert re.findall('href="([^"]+)"', line) == ["#item-fig-3"] + [f"../../files/{FIRST}/ravdess/{name}" for name in ("results.csv", "predictions.parquet", "figures/overview.svg")]
+    assert re.findall('href="([^"]+)"', line) == ["#item-fig-3"] + [f"../../files/{FIRST}/ravdess/{name}"
+                                                                    for name in ("results.csv",
+            "predictions.parquet", "figures/overview.svg")]
     assert "item-fig-3" in pages[f"papers/{FIRST}/ravdess.html"].ids
 
 
 def test_notebooks_and_tables_are_to_be_had(study, site, pages):
     linked = {unquote(link) for page in pages.values() for link in page.links}
-    for name, kept in {"tutorials/your_own_corpus.ipynb": "nbs/tutorials/your_own_corpus.ipynb", "library/66_verdicts.ipynb": "nbs/66_verdicts.ipynb", "benchmarks/01_speed/report.ipynb": "reports/benchmarks/01_speed/report.ipynb",
-                       f"sweeps/{FOURTH}/seed=1,2/sweep.csv": f"reports/sweeps/{FOURTH}/seed=1,2/sweep.csv", f"{SUMMARY}/reference/scoreboard.csv": f"reports/{SUMMARY}/reference/scoreboard.csv", "CITATION.cff": "CITATION.cff"}.items():
+    for name, kept in {"tutorials/your_own_corpus.ipynb": "nbs/tutorials/your_own_corpus.ipynb",
+                       "library/66_verdicts.ipynb": "nbs/66_verdicts.ipynb",
+                       "benchmarks/01_speed/report.ipynb": "reports/benchmarks/01_speed/report.ipynb",
+                       f"sweeps/{FOURTH}/seed=1,2/sweep.csv": f"reports/sweeps/{FOURTH}/seed=1,2/sweep.csv",
+                       f"{SUMMARY}/reference/scoreboard.csv": f"reports/{SUMMARY}/reference/scoreboard.csv",
+                       "CITATION.cff": "CITATION.cff"}.items():
         assert (site / "files" / name).read_bytes() == (study / kept).read_bytes()
         assert any(link.endswith(f"files/{name}") for link in linked), name
 
@@ -227,8 +289,11 @@ def test_notebooks_and_tables_are_to_be_had(study, site, pages):
 def test_what_else_a_reader_looks_for(study, site, pages):
     index, added = ("".join(pages[name].text) for name in ("index.html", "add.html"))
     assert "make study" in index and "make test" in index and "@software{ser_study" in index
-    assert added.index("Add a paper") < added.index("Add a corpus") < added.index("How results are kept honest") and "Change a notebook" not in added
-    assert f"sweeps/{FOURTH}/seed=1,2.html" in pages and "tutorials/your_own_corpus.html" in pages and "benchmarks/01_speed.html" in pages
+    places = [added.index(title) for title in ("Add a paper", "Add a corpus", "How results are kept honest")]
+    assert places == sorted(places) and "Change a notebook" not in added
+    assert f"sweeps/{FOURTH}/seed=1,2.html" in pages
+    assert "tutorials/your_own_corpus.html" in pages
+    assert "benchmarks/01_speed.html" in pages
 
 
 # ---- For everybody
@@ -236,7 +301,8 @@ def test_what_else_a_reader_looks_for(study, site, pages):
 def luminance(colour: str) -> float:
     "Relative luminance of #rrggbb, by WCAG 2."
     parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
-    return sum(weight * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4) for weight, c in zip((0.2126, 0.7152, 0.0722), parts))
+    return sum(weight * (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4)
+               for weight, c in zip((0.2126, 0.7152, 0.0722), parts))
 
 
 def contrast(a: str, b: str) -> float:
@@ -246,13 +312,21 @@ def contrast(a: str, b: str) -> float:
 
 def test_contrast_of_the_verdicts():
     "WCAG AA in both modes, on their own ground; and of all text that is not the theme's."
-    assert contrast("#000000", "#ffffff") == pytest.approx(21) and contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
     style = (ASSETS / "static/site.css").read_text(encoding="utf-8")
     for mode, ground, text in (("light", "#ffffff", "#222832"), ("dark", "#14181e", "#ced6dd")):
-        colours = dict(re.findall(r"--([\w-]+): (#\w{6})", re.search(rf'html\[data-theme="{mode}"\] {{(.*?)}}', style, re.DOTALL).group(1)))
-        for verdict in ("holds", "reversed", "inconclusive", "untested"): assert contrast(colours[verdict], colours[f"{verdict}-wash"]) >= 4.5, (mode, verdict)
-        assert contrast(colours["quiet"], ground) >= 4.5 and contrast(colours["pst-color-link"], ground) >= 4.5 and contrast(colours["quiet"], colours["wash"]) >= 4.5
-        assert contrast(text, colours["share-colour"]) >= 4.5 and contrast(text, colours["wash"]) >= 4.5, "the darkest and the lightest cell of a confusion matrix"
+        colours = dict(re.findall(r"--([\w-]+): (#\w{6})",
+                                  re.search(rf'html\[data-theme="{mode}"\] {{(.*?)}}', style,
+                                            re.DOTALL).group(1)))
+        for verdict in ("holds", "reversed", "inconclusive", "untested"):
+            assert contrast(colours[verdict], colours[f"{verdict}-wash"]) >= 4.5, (mode, verdict)
+        assert contrast(colours["quiet"], ground) >= 4.5
+        assert contrast(colours["pst-color-link"], ground) >= 4.5
+        assert contrast(colours["quiet"], colours["wash"]) >= 4.5
+        assert contrast(text, colours["share-colour"]) >= 4.5
+        assert contrast(text,
+                        colours["wash"]) >= 4.5, "the darkest and the lightest cell of a confusion matrix"
 
 
 def test_pages_read_in_order(pages):
@@ -262,7 +336,8 @@ def test_pages_read_in_order(pages):
         assert page.language == "en" and 'class="pst-skip-link' in raw or "skip-link" in raw, name
         if name not in ("search.html",):
             assert page.headings.count(1) == 1 and page.headings[0] == 1, (name, page.headings)
-            assert all(after <= before + 1 for before, after in zip(page.headings, page.headings[1:])), (name, page.headings)
+            assert all(after <= before + 1 for before, after in zip(page.headings, page.headings[1:])), (name,
+                    page.headings)
         assert all(len(image.get("alt", "")) > 8 for image in page.images), name
 
 
@@ -272,51 +347,66 @@ def test_every_page_opens_from_disk_and_fits_a_telephone(site, pages, browser):
         assert browser.complaints() == [], name
         browser.look((site / name).as_uri(), width=390, scheme="dark")
         assert browser.complaints() == [], name
-        assert browser.value("document.documentElement.scrollWidth") <= 390, f"{name} scrolls sideways on a telephone"
+        assert (browser.value("document.documentElement.scrollWidth")
+                <= 390), f"{name} scrolls sideways on a telephone"
         assert browser.value(CUT_OFF) == [], name
 
 
 def test_tables_sort(site, browser):
     "By pointer and by key; numbers as numbers, what has none at the end, and the heading says which way."
     browser.look((site / "index.html").as_uri())
-    column = "[...document.querySelectorAll('#scoreboard tbody tr')].map(row => row.cells[5].querySelector('[data-value]')?.dataset.value ?? null)"
+    column = ("[...document.querySelectorAll('#scoreboard tbody tr')].map(row => "
+              "row.cells[5].querySelector('[data-value]')?.dataset.value ?? null)")
     given = sorted((float(value) for number, _, protocol, _, value, *_ in TESTS if protocol == "corrected"))
     browser.click("#scoreboard th:nth-child(6) button")
     found = browser.value(column)
     assert [float(value) for value in found[:3]] == given and found[3:] == [None] * (len(CLAIMS) - 3)
     assert browser.value("document.querySelector('#scoreboard th:nth-child(6)').ariaSort") == "ascending"
-    for kind in ("keyDown", "keyUp"): browser.call("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", text="\r" if kind == "keyDown" else "", windowsVirtualKeyCode=13)
+    for kind in ("keyDown", "keyUp"):
+        browser.call("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", text="\r"
+                     if kind == "keyDown" else "", windowsVirtualKeyCode=13)
     found = browser.value(column)
-    assert [float(value) for value in found[:3]] == given[::-1] and found[3] is None and browser.value("document.querySelector('#scoreboard th:nth-child(6)').ariaSort") == "descending"
+    assert [float(value) for value in found[:3]] == given[::-1]
+    assert found[3] is None
+    assert browser.value("document.querySelector('#scoreboard th:nth-child(6)').ariaSort") == "descending"
     browser.click("#scoreboard th:nth-child(1) button")
-    assert browser.value("[...document.querySelectorAll('#scoreboard tbody tr')].map(row => row.dataset.claim)") == list(CLAIMS), "04.10 comes after 04.9"
+    assert browser.value("[...document.querySelectorAll('#scoreboard tbody tr')].map(row => "
+                         "row.dataset.claim)") == list(CLAIMS), "04.10 comes after 04.9"
     browser.look((site / f"papers/{FOURTH}/crema_d.html").as_uri())
     table = "document.querySelector('tr[id^=line-]').closest('table')"
-    browser.value(f"[...{table}.tHead.rows[0].cells].find(th => th.textContent.startsWith('Ours')).querySelector('button').click()")
-    assert browser.value(f"[...{table}.tBodies[0].rows].map(row => row.querySelector('.value').textContent)") == ["51.5", "55.5", "59.5"]
+    browser.value(f"[...{table}.tHead.rows[0].cells].find(th => "
+                  "th.textContent.startsWith('Ours')).querySelector('button').click()")
+    assert browser.value(f"[...{table}.tBodies[0].rows].map(row => "
+                         "row.querySelector('.value').textContent)") == ["51.5", "55.5", "59.5"]
     assert browser.complaints() == []
 
 
 def test_scoreboard_filters(site, browser):
     browser.look((site / "index.html").as_uri())
-    shown = "[...document.querySelectorAll('#scoreboard tbody tr')].filter(row => row.offsetParent).map(row => row.dataset.claim)"
+    shown = ("[...document.querySelectorAll('#scoreboard tbody tr')].filter(row => "
+             "row.offsetParent).map(row => row.dataset.claim)")
     told = "document.querySelector('.filters [role=status]').textContent"
     assert len(browser.value(shown)) == len(CLAIMS) and browser.value(told) == f"All {len(CLAIMS)} claims"
     browser.click("button[data-verdict=holds]")
-    assert browser.value(shown) == ["01.1"] and browser.value("document.querySelector('button[data-verdict=holds]').ariaPressed") == "true"
+    assert browser.value(shown) == ["01.1"]
+    assert browser.value("document.querySelector('button[data-verdict=holds]').ariaPressed") == "true"
     browser.click("button[data-verdict=reversed]")
     assert browser.value(shown) == ["01.1", "04.8"] and browser.value(told) == f"2 of {len(CLAIMS)} claims"
-    browser.value("(s => { s.value = '04'; s.dispatchEvent(new Event('change')) })(document.querySelector('.filters select'))")
+    browser.value("(s => { s.value = '04'; s.dispatchEvent(new Event('change')) "
+                  "})(document.querySelector('.filters select'))")
     assert browser.value(shown) == ["04.8"]
 
 
 def test_clicks_lead_from_the_verdict_to_the_row(site, browser):
     browser.look((site / "index.html").as_uri())
     browser.click("tr[data-claim='01.1'] a.mark")
-    assert browser.wait("location.href.endsWith('index.html#claim-01-1') && document.readyState == 'complete' && document.querySelector('.claim:target .source')?.offsetHeight > 0")
-    assert CLAIMS["01.1"].source in browser.value("document.querySelector('.claim:target .source').textContent")
+    assert browser.wait("location.href.endsWith('index.html#claim-01-1') && document.readyState == "
+                        "'complete' && document.querySelector('.claim:target .source')?.offsetHeight > " "0")
+    assert CLAIMS["01.1"].source in browser.value("document.querySelector('.claim:target "
+                                                  ".source').textContent")
     browser.click(".claim:target a[href*='#line-']")
-    assert browser.wait("location.hash == '#line-3' && document.readyState == 'complete' && document.querySelector('tr:target')?.offsetHeight > 0"), "the fold around it opens"
+    assert browser.wait("location.hash == '#line-3' && document.readyState == 'complete' && "
+                        "document.querySelector('tr:target')?.offsetHeight > 0"), "the fold around it opens"
     assert browser.value("document.querySelector('tr:target .value').dataset.value") == "0.14159"
 
 
@@ -328,7 +418,8 @@ def test_darkness_is_chosen_and_kept(site, browser):
         assert browser.value(theme) == "light"
         browser.click(".navbar-header-items .theme-switch-button")
         browser.click(".navbar-header-items .theme-change-button[data-mode=dark]")
-        assert browser.wait(f"{theme} == 'dark'", 5) and browser.value("getComputedStyle(document.querySelector('.mark-holds')).color") != before
+        assert browser.wait(f"{theme} == 'dark'", 5)
+        assert browser.value("getComputedStyle(document.querySelector('.mark-holds')).color") != before
         for place in ("index.html", f"papers/{FOURTH}/index.html"):
             browser.look((site / place).as_uri())
             assert browser.value(theme) == "dark", "on the next page too, and after loading it again"
@@ -338,17 +429,24 @@ def test_darkness_is_chosen_and_kept(site, browser):
 def test_search_finds_pdds(site, browser):
     browser.look((site / "search.html").as_uri() + "?q=PDDS")
     assert browser.wait("document.querySelectorAll('#search-results li a').length > 1")
-    assert any("43b_pdds" in link for link in browser.value("[...document.querySelectorAll('#search-results li a')].map(a => a.href)")) and browser.complaints() == []
+    assert any("43b_pdds" in link
+               for link in browser.value("[...document.querySelectorAll('#search-results li "
+                                         "a')].map(a => a.href)"))
+    assert browser.complaints() == []
 
 
 def test_drawings_answer_to_the_pointer(site, browser):
     browser.look((site / f"papers/{FOURTH}/index.html").as_uri())
     x, y = browser.place("#claim-04-1 .bar-paper circle")
     browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-    assert browser.value("document.querySelector('.tip').textContent") == "crema_d, paper protocol: +0.045 [0.011, 0.091]" and browser.value("document.querySelector('.tip').offsetHeight") > 10
-    assert browser.value("[...document.querySelectorAll('.chooser figure')].filter(f => f.offsetHeight).length") == 1
+    assert (browser.value("document.querySelector('.tip').textContent")
+            == "crema_d, paper protocol: +0.045 [0.011, 0.091]")
+    assert browser.value("document.querySelector('.tip').offsetHeight") > 10
+    assert browser.value("[...document.querySelectorAll('.chooser figure')].filter(f => "
+                         "f.offsetHeight).length") == 1
     assert browser.value("document.querySelector('.chooser select').length") == 3
-    table = "[...document.querySelectorAll('.chooser figure:not([hidden]) tbody tr')].map(row => [...row.querySelectorAll('td')].map(cell => Number(cell.textContent)))"
+    table = ("[...document.querySelectorAll('.chooser figure:not([hidden]) tbody "
+             "tr')].map(row => [...row.querySelectorAll('td')].map(cell => " "Number(cell.textContent)))")
     assert browser.value(table) == [[75, 25], [25, 75]], "three of four are heard right"
     assert browser.value("document.querySelector('.chooser td').dataset.tip") == "anger as anger: 3 (75 %)"
     assert browser.complaints() == []
@@ -359,11 +457,15 @@ def test_points_of_the_plane_say_their_names(site, browser):
     assert browser.value("document.querySelectorAll('.plane circle').length") == 40
     x, y = browser.place(".plane circle:nth-of-type(4)")
     browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
-    assert browser.value("document.querySelector('.tip').textContent") == "ravdess/3: emotion sadness, KMeans cluster 3, HDBSCAN cluster 0"
-    assert browser.value("[...document.querySelectorAll('.legend li')].map(item => item.textContent)") == ["anger", "sadness"]
-    browser.value("(s => { s.value = 'KMeans cluster'; s.dispatchEvent(new Event('change')) })(document.querySelectorAll('.plane select')[1])")
+    assert (browser.value("document.querySelector('.tip').textContent")
+            == "ravdess/3: emotion sadness, KMeans cluster 3, HDBSCAN cluster 0")
+    assert (browser.value("[...document.querySelectorAll('.legend li')].map(item => item.textContent)")
+            == ["anger", "sadness"])
+    browser.value("(s => { s.value = 'KMeans cluster'; s.dispatchEvent(new Event('change')) "
+                  "})(document.querySelectorAll('.plane select')[1])")
     assert browser.value("document.querySelectorAll('.legend li').length") == 4
-    counted = browser.value("[...document.querySelector('.confusion tbody').rows].map(row => [...row.cells].slice(1).map(cell => cell.textContent))")
+    counted = browser.value("[...document.querySelector('.confusion tbody').rows].map(row => "
+                            "[...row.cells].slice(1).map(cell => cell.textContent))")
     assert counted == [["50", "0", "50", "0"], ["0", "50", "0", "50"]], "emotions by cluster"
 
 

@@ -2,6 +2,7 @@
 import json
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
+from committed import committed_reports
 from scipy.stats import bootstrap
 from ser_study.evaluation.claims import Claim, load_claims
 from ser_study.evaluation.published import RESULTS
@@ -10,7 +11,7 @@ from ser_study.evaluation.intervals import two_stage_draws, two_stage_difference
 from ser_study.evaluation.classification import weighted_accuracy
 from ser_study.evaluation.verdicts import headline, judge, judge_run
 
-REPORTS = Path(__file__).resolve().parents[1] / "reports"
+REPORTS = committed_reports()
 CLAIM = Claim(id="04.1", paper="04_liang2023_pdds", statement="", source="", basis="printed", metric="WA", expects="higher", needs="", systems=(({"configuration": "new"}, {"configuration": "old"}),))
 
 

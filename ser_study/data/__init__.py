@@ -1,0 +1,1 @@
+"Corpora: readers, screening, fetching, and demo corpora that are made here."

@@ -1,0 +1,1 @@
+"Scores, intervals, published numbers, claims and verdicts."

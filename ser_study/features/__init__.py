@@ -1,0 +1,1 @@
+"Numbers from recordings and texts, and the store that keeps them."

@@ -1,0 +1,1 @@
+"Clusterings, probes and networks, and how they are trained."

@@ -1,0 +1,1 @@
+"Splits, the audit of what their sides share, class balance, dialogues and fusion."

@@ -1,0 +1,1 @@
+"The report site, made from the files of the runs."

@@ -1,0 +1,1 @@
+"Fits, runs and reports, and what each paper computes."

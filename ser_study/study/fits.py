@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 import joblib, numpy as np, pandas as pd, psutil, pyarrow as pa, pyarrow.parquet as pq
-from tqdm.auto import tqdm
+from tqdm import tqdm
 from ..features.workers import IDLE
 from ..settings import Settings, StudyError
 
@@ -30,6 +30,10 @@ class Fit(NamedTuple):
     facts: dict           # plain data about the whole, with wall_s, cpu_s (seconds) and rss_mb (MB)
 
 # %% ../../nbs/70_fits.ipynb #dbe0825d
+def _digest(content: bytes) -> str:
+    "A hash of 32 hexadecimal digits."
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
 def _names(code: types.CodeType) -> set[str]:
     "Every global name that the code, and the code nested in it, can read."
     nested = (_names(c) for c in code.co_consts if isinstance(c, types.CodeType))
@@ -56,7 +60,7 @@ def _ours(home: str | None, module: str) -> bool:
     return home is not None and home.split(".")[0] in ("ser_study", module.split(".")[0])
 
 def _held(thing, module: str) -> list:
-    "What a thing holds that may be code: values of a container, bases of a class, attributes of our own objects."
+    "What may be code inside a thing: values of a container, bases of a class, attributes of our own objects."
     if isinstance(thing, dict): return list(thing.values())
     if isinstance(thing, tuple | list): return list(thing)
     if isinstance(thing, type): return list(thing.__bases__) if _ours(thing.__module__, module) else []
@@ -67,9 +71,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 def _drop_docstring(node) -> None:
     "Take the docstring out of a function or class, in place."
-    first = node.body[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-        node.body = node.body[1:] or [ast.Pass()]
+    if ast.get_docstring(node) is not None: node.body = node.body[1:] or [ast.Pass()]
 
 def _number_locals(function) -> None:
     "Call the local variables of a function `_0`, `_1` ... in the order in which they appear, in place."
@@ -121,7 +123,7 @@ def code_fingerprint(function: Callable) -> str:
         for code in _codes(thing) if _ours(getattr(thing, "__module__", None), function.__module__) else []:
             scope = inspect.getmodule(thing).__dict__
             todo += [scope[name] for name in sorted(_names(code)) if name in scope]
-    return hashlib.blake2b("\n".join(sorted(set(lines))).encode(), digest_size=16).hexdigest()
+    return _digest("\n".join(sorted(set(lines))).encode())
 
 # %% ../../nbs/70_fits.ipynb #5f718587
 def array_fingerprint(array: np.ndarray) -> str:
@@ -129,23 +131,28 @@ def array_fingerprint(array: np.ndarray) -> str:
     array = np.ascontiguousarray(array)
     if array.dtype == object:
         raise TypeError("an array of objects has no stable bytes: give numbers or fixed-width text")
-    return hashlib.blake2b(f"{array.dtype}{array.shape}".encode() + array.tobytes(), digest_size=16).hexdigest()
+    return _digest(f"{array.dtype}{array.shape}".encode() + array.tobytes())
 
-def task_key(code: str,       # of `code_fingerprint`
+def task_key(code: str,       # returned by `code_fingerprint`
              task: Task) -> str:
     "The name a fit is kept under."
     arrays = [f"{name}={array_fingerprint(array)}" for name, array in sorted(task.arrays.items())]
     parts = [code, json.dumps(task.configuration, sort_keys=True), *arrays]
-    return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+    return _digest("\n".join(parts).encode())
 
 # %% ../../nbs/70_fits.ipynb #7c9498c2
+def _seal(table: pa.Table, facts: bytes) -> bytes:
+    "Digest of a table's values and layout, and of the facts."
+    values = json.dumps(table.to_pydict(), default=str).encode()
+    return _digest(b"\n".join([values, table.schema.metadata[b"pandas"], facts])).encode()
+
 def _keep(fit: Fit, path: Path) -> None:
     "Write a fit, whole or not at all."
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
-    table = pa.Table.from_pandas(fit.table)
-    facts = {b"facts": json.dumps(fit.facts).encode()}
+    table, facts = pa.Table.from_pandas(fit.table), json.dumps(fit.facts).encode()
+    metadata = {**table.schema.metadata, b"facts": facts, b"digest": _seal(table, facts)}
     try:
-        pq.write_table(table.replace_schema_metadata({**table.schema.metadata, **facts}), part)
+        pq.write_table(table.replace_schema_metadata(metadata), part)
         os.replace(part, path)
     except OSError as error:
         raise StudyError(f"A result could not be kept in the cache ({error.strerror}); "
@@ -153,11 +160,13 @@ def _keep(fit: Fit, path: Path) -> None:
     finally: part.unlink(missing_ok=True)
 
 def _kept(path: Path) -> Fit | None:
-    "A kept fit, or None."
+    "A kept fit, or None; damage can raise any of the errors that are caught."
     try:
         table = pq.read_table(path)
-        return Fit(table.to_pandas(), json.loads(table.schema.metadata[b"facts"]))
-    except (OSError, ValueError, KeyError): return None   # pyarrow's ArrowInvalid is a ValueError
+        facts = table.schema.metadata[b"facts"]
+        if _seal(table, facts) != table.schema.metadata[b"digest"]: return None
+        return Fit(table.to_pandas(), json.loads(facts))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError): return None
 
 # %% ../../nbs/70_fits.ipynb #4f2137c4
 def _run(function: Callable, task: Task, path: Path) -> Fit:
@@ -194,7 +203,7 @@ def run_fits(function: Callable,             # exported; returns a table and a d
              tasks: list[Task],
              folder: Path,                   # where fits are kept
              workers: int = 1,               # local processes
-             scheduler: str = "",            # tcp://host:port of a Dask scheduler: used instead of local processes
+             scheduler: str = "",            # tcp://host:port of a Dask scheduler; used instead of processes
              description: str = "fits",      # for the progress bar
              ) -> list[Fit]:                 # aligned with `tasks`
     "The fit of each task, computed where it is not kept."

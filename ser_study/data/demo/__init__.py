@@ -1,0 +1,1 @@
+"Demo corpora: synthesised speech and made-up texts."
