@@ -1,4 +1,4 @@
-"""Paired tests: scipy's permutation test, Holm by hand, and what simulated speakers make of the p value and the interval"""
+"""Intervals and paired tests: scipy's permutation test, Holm by hand, and what simulated speakers make of the p value and the interval"""
 import numpy as np
 import pytest
 from scipy.stats import permutation_test
