@@ -7,15 +7,14 @@ __all__ = ['NOISE', 'STEP', 'AGREEMENT', 'PRINTED', 'INERTIA', 'FIXED_WORDS', 'S
            'MLP', 'VOICE', 'TWO_VOICES', 'SENTENCES', 'AGAIN', 'Number', 'Sentence', 'Finding', 'write_sentences',
            'list_findings', 'write_list', 'tell_paper', 'tell_answer']
 
-# %% ../../../nbs/79b_summary_findings.ipynb #dec46d27
+# %% ../../../nbs/79b_summary_findings.ipynb #9016bf0c
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 import pandas as pd
 from scipy.stats import binomtest
 from .tables import SHORT, RunFiles, Verdicts, find_result
 
-# %% ../../../nbs/79b_summary_findings.ipynb #4f391170
+# %% ../../../nbs/79b_summary_findings.ipynb #e3caf1bb
 class Number(NamedTuple):
     "One row of results.csv, with what a sentence may say of it."
     value: float
@@ -33,7 +32,7 @@ class Number(NamedTuple):
         hits = round(self.published * self.n)
         return float(binomtest(hits, self.n).proportion_ci(method="exact").low)
 
-# %% ../../../nbs/79b_summary_findings.ipynb #a4ef525c
+# %% ../../../nbs/79b_summary_findings.ipynb #5f52e535
 @dataclass(frozen=True)
 class Sentence:
     "A template, and the rows of results.csv that fill it."
@@ -67,7 +66,7 @@ def write_sentences(sentences: list[Sentence], runs: list[RunFiles]) -> list[Fin
         found.append(Finding(run.paper, sentence.text.format(**numbers), link))
     return found
 
-# %% ../../../nbs/79b_summary_findings.ipynb #da823137
+# %% ../../../nbs/79b_summary_findings.ipynb #f725a9f1
 NOISE = Sentence("01", "nemo", finding=True,
     text="UMAP's plane gives pure noise a silhouette of {noise.value:.2f} (the recordings: "
          "{voice.value:.2f}), so a silhouette that is measured there does not show that there are groups.",
@@ -81,15 +80,15 @@ STEP = Sentence("01", "ravdess,crema_d",
                 both=("Text", "combined", "silhouette", "paper")))
 
 AGREEMENT = Sentence("01", "nemo",
-    text="On nEMO, clusters of the voice agree with emotions (AMI {voice.value:.2f}). With the words added they "
-         "agree with sentences (AMI {sentence.value:.2f}) and no longer with emotions ({emotion.value:.2f}; each "
-         "sentence is spoken in every emotion, and an agreement corrected for chance can then fall below 0). "
-         "These are two voices.",
+    text="On nEMO, clusters of the voice agree with emotions (AMI {voice.value:.2f}). With the words added "
+         "they agree with sentences (AMI {sentence.value:.2f}) and no longer with emotions "
+         "({emotion.value:.2f}; each sentence is spoken in every emotion, and an agreement corrected for "
+         "chance can then fall below 0). These are two voices.",
     places=dict(voice=("Question 2", "openSMILE", "AMI with emotion", "paper"),
                 sentence=("Question 2", "openSMILE + minilm", "AMI with sentence", "paper"),
                 emotion=("Question 2", "openSMILE + minilm", "AMI with emotion", "paper")))
 
-# %% ../../../nbs/79b_summary_findings.ipynb #bf5c557e
+# %% ../../../nbs/79b_summary_findings.ipynb #adcd4cc4
 PRINTED = Sentence("02", "meld", finding=True,
     text="The weighted F1 that the paper prints is not a mean: a network with {usual.value:.2f} by the usual "
          "formula has {printed.value:.1f} by the printed one.",
@@ -97,8 +96,8 @@ PRINTED = Sentence("02", "meld", finding=True,
                 printed=("Table 2", "BiLSTM", "weighted F1 as printed", "paper")))
 
 INERTIA = Sentence("02", "meld",
-    text="On MELD an utterance has the emotion of the one before it in {before.percent:.0f} % of cases, that of "
-         "another one of its dialogue in {dialogue.percent:.0f} %, and that of one of another dialogue in "
+    text="On MELD an utterance has the emotion of the one before it in {before.percent:.0f} % of cases, that "
+         "of another one of its dialogue in {dialogue.percent:.0f} %, and that of one of another dialogue in "
          "{other.percent:.0f} %.",
     places=dict(before=("Inertia", "the one before", "same emotion", "corrected"),
                 dialogue=("Inertia", "another of the dialogue", "same emotion", "corrected"),
@@ -125,7 +124,7 @@ SVM = Sentence("03", "emospeech",
     places=dict(svm=("Table 4", "TF-IDF, linear SVM, unweighted", "macro F1", "paper"),
                 network=("Table 4", SMALL.format("unweighted"), "macro F1", "paper")))
 
-# %% ../../../nbs/79b_summary_findings.ipynb #17ca0002
+# %% ../../../nbs/79b_summary_findings.ipynb #ef2c48d4
 TEXT_BRANCH = Sentence("04", "crema_d", finding=True,
     text="CREMA-D has the same twelve sentences in all of its six emotions, so it cannot show what PDDS does "
          "for words: the text branch has a UA of {words.value:.1f} %, and chance is one in six.",
@@ -134,8 +133,8 @@ TEXT_BRANCH = Sentence("04", "crema_d", finding=True,
 MLP = "all voices together: MFCC, MLP(128)"
 
 VOICE = Sentence("05", "ravdess", finding=True,
-    text="Knowing the voice matters: on RAVDESS the paper's MLP has a UA of {known.value:.2f} for voices that it "
-         "was trained on and {new.value:.2f} for new ones; chance is one in three.",
+    text="Knowing the voice matters: on RAVDESS the paper's MLP has a UA of {known.value:.2f} for voices "
+         "that it was trained on and {new.value:.2f} for new ones; chance is one in three.",
     places=dict(known=("Question 1", MLP, "UA, whole clips", "corrected"),
                 new=("Question 1", MLP, "UA, held-out voices", "corrected")))
 
@@ -152,10 +151,10 @@ AGAIN = {   # paper -> what is being judged again
     "02": "what history, class weights, fusions and more seconds of sound are worth",
     "03": "what class weights gain",
     "04": "what PDDS and other ways of balancing gain, and for which networks",
-    "05": "what segments of one clip on both sides of a split are worth (leakage), and the gap between the MLP "
-          "and the BiLSTM"}
+    "05": "what segments of one clip on both sides of a split are worth (leakage), and the gap between MLP "
+          "and BiLSTM"}
 
-# %% ../../../nbs/79b_summary_findings.ipynb #f99d5e17
+# %% ../../../nbs/79b_summary_findings.ipynb #1bdaf087
 def list_findings(runs: list[RunFiles]) -> list[Finding]:
     "At most one finding of each paper, in one line."
     return write_sentences([sentence for sentence in SENTENCES if sentence.finding], runs)
@@ -181,7 +180,7 @@ def tell_answer(verdicts: Verdicts, runs: list[RunFiles]) -> str:   # Markdown
     holds, turned, undecided = (heads.count(verdict) for verdict in ("holds", "reversed", "inconclusive"))
     lines = [f"- {SHORT[found.paper]}: {found.sentence}" for found in list_findings(runs)]
     return "\n".join([
-        f"**Of {len(heads)} claims, {tested} were tested on real recordings, in {len(runs)} runs. By the rule below "
-        f"{holds} hold, {turned} are reversed, and {undecided} stay inconclusive.** These verdicts are being judged "
-        "again: their intervals leave out how much a result changes from one training to the next. What stands "
-        "without them:", "", *lines])
+        f"**Of {len(heads)} claims, {tested} were tested on real recordings, in {len(runs)} runs. By the "
+        f"rule below {holds} hold, {turned} are reversed, and {undecided} stay inconclusive.** These verdicts "
+        "are being judged again: their intervals leave out how much a result changes from one training to the "
+        "next. What stands without them:", "", *lines])

@@ -8,7 +8,7 @@ __all__ = ['SHORT', 'SIGNS', 'TESTED', 'PITFALLS', 'Verdicts', 'judge_claims', '
            'find_result', 'list_pitfalls', 'list_assumptions', 'list_stages', 'list_fits', 'sum_costs',
            'mean_fit_costs']
 
-# %% ../../../nbs/79_summary_tables.ipynb #f6aae6ae
+# %% ../../../nbs/79_summary_tables.ipynb #263ffd5b
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from ...evaluation.published import PAPERS, RESULTS
 from ...evaluation.verdicts import LEVEL, VERDICTS, headline, judge
 from ..runs import FIT
 
-# %% ../../../nbs/79_summary_tables.ipynb #d55fcab3
+# %% ../../../nbs/79_summary_tables.ipynb #c98855a9
 SHORT = {paper: short for paper, (short, _) in PAPERS.items() if paper != "06_summary"}   # folder -> Toh 2025
 SIGNS = dict(holds="✓ holds", reversed="✗ reversed", inconclusive="? inconclusive", untested="– untested")
 
@@ -29,8 +29,8 @@ class Verdicts(NamedTuple):
     heads: dict[str, str]       # claim id -> one of VERDICTS
 
     def of_paper(self, paper: str) -> pd.DataFrame:
-        "The tests of a paper that have an interval."
-        return self.tests[(self.tests.paper == paper) & self.tests.low.notna()]
+        "The tests of a paper (`04`, or all of its name) that have an interval."
+        return self.tests[self.tests.paper.str.startswith(paper) & self.tests.low.notna()]
 
     def papers(self) -> list[str]:
         "The papers that have such tests."
@@ -42,7 +42,7 @@ def judge_claims(claims: list[Claim], reports: Path, resamples: int) -> Verdicts
     heads = {claim: headline(rows) for claim, rows in tests.groupby("claim", sort=False)}
     return Verdicts({claim.id: claim for claim in claims}, tests, heads)
 
-# %% ../../../nbs/79_summary_tables.ipynb #ea2210f5
+# %% ../../../nbs/79_summary_tables.ipynb #063cb07d
 def count_verdicts(verdicts: Verdicts) -> pd.DataFrame:   # paper, and a column for each of VERDICTS
     "Number of claims by paper and headline; the last row is for all papers."
     papers = pd.Series([SHORT[claim.paper] for claim in verdicts.claims.values()])
@@ -52,25 +52,25 @@ def count_verdicts(verdicts: Verdicts) -> pd.DataFrame:   # paper, and a column 
     table.loc["all"] = table.sum()
     return table.rename_axis(index="paper", columns=None).reset_index()
 
-# %% ../../../nbs/79_summary_tables.ipynb #5411bd0d
+# %% ../../../nbs/79_summary_tables.ipynb #ab07be9e
 def _list_verdicts(tests: pd.DataFrame) -> str:
     "`✓ holds`, or a verdict for each corpus; a dash where nothing was tested."
     signs = tests.verdict.map(SIGNS)
     if len(tests) > 1: signs = signs + " (" + tests.corpus + ")"
     return "; ".join(signs) or "–"
 
-def list_claims(verdicts: Verdicts, paper: str) -> pd.DataFrame:
+def list_claims(verdicts: Verdicts, paper: str) -> pd.DataFrame:   # paper: "04", or all of its name
     "claim, says, basis, headline, paper, corrected: a paper's claims with the verdicts of each protocol."
     rows = []
     for claim in verdicts.claims.values():
-        if claim.paper != paper: continue
+        if not claim.paper.startswith(paper): continue
         mine = verdicts.tests[verdicts.tests.claim == claim.id]
         protocols = {name: _list_verdicts(mine[mine.protocol == name]) for name in ("paper", "corrected")}
         rows.append(dict(claim=claim.id, says=claim.statement, basis=claim.basis,
                          headline=SIGNS[verdicts.heads[claim.id]], **protocols))
     return pd.DataFrame(rows)
 
-# %% ../../../nbs/79_summary_tables.ipynb #ec50aef0
+# %% ../../../nbs/79_summary_tables.ipynb #c3809fd9
 def describe_claim(claim: Claim) -> pd.DataFrame:   # key, value
     "What a claim says, where it stands, and how it is tested."
     difference = published_difference(claim)
@@ -94,7 +94,7 @@ def explain_claim(verdicts: Verdicts, claim: str) -> str:   # Markdown
     lines = [_explain(test) for test in tests.itertuples()] or ["- No run compares what this claim compares."]
     return "\n".join([*lines, "", f"The headline is **{verdicts.heads[claim]}**."])
 
-# %% ../../../nbs/79_summary_tables.ipynb #ba396027
+# %% ../../../nbs/79_summary_tables.ipynb #a185a29b
 TESTED = ["claim", "run", "protocol", "systems", "metric", "expects", "published", "difference", "low",
           "high", "p", "p_holm", "effect", "n", "units", "seeds", "collapsed", "verdict"]
 
@@ -112,14 +112,14 @@ def list_untested(verdicts: Verdicts) -> pd.DataFrame:   # claim, says, needs
     rows = [(claim.id, claim.statement, claim.needs) for claim in untested]
     return pd.DataFrame(rows, columns=["claim", "says", "needs"])
 
-# %% ../../../nbs/79_summary_tables.ipynb #04b7103a
+# %% ../../../nbs/79_summary_tables.ipynb #13b10dc8
 def list_results(verdicts: Verdicts, paper: str, profile: str) -> pd.DataFrame:   # RESULTS
     "The tests as results.csv of the summary, a row each."
     names = dict(claim="item", systems="row", metric="column", difference="reproduced")
     table = verdicts.tests.rename(columns=names).assign(paper=paper, profile=profile)
     return table[RESULTS].fillna({"row": "untested", "comparable": "replication"})
 
-# %% ../../../nbs/79_summary_tables.ipynb #442a0ddb
+# %% ../../../nbs/79_summary_tables.ipynb #a66f796c
 class RunFiles(NamedTuple):
     "What a run left under reports/."
     paper: str               # the folder of its paper
@@ -145,7 +145,7 @@ def read_runs(verdicts: Verdicts, reports: Path) -> list[RunFiles]:
     folders = sorted(set(zip(tested.paper, tested.run)))
     return [_read_run(Path(reports) / paper / run) for paper, run in folders]
 
-# %% ../../../nbs/79_summary_tables.ipynb #0a0611e3
+# %% ../../../nbs/79_summary_tables.ipynb #aa9dee4e
 PITFALLS = [   # paper, what it is, and the row of results.csv: item, row, column, protocol
     ("01", "Pure noise has a silhouette in UMAP's plane",
      ("Null", "openSMILE: gaussian null", "silhouette in UMAP", "paper")),
@@ -186,7 +186,7 @@ def list_pitfalls(runs: list[RunFiles], pitfalls: list[tuple] = PITFALLS) -> pd.
             table.append((SHORT[run.paper], says, run.name, found.reproduced, low, high))
     return pd.DataFrame(table, columns=["paper", "pitfall", "run", "value", "low", "high"])
 
-# %% ../../../nbs/79_summary_tables.ipynb #9961727b
+# %% ../../../nbs/79_summary_tables.ipynb #7360b398
 def list_assumptions(runs: list[RunFiles]) -> pd.DataFrame:   # paper, what, value, why: texts
     "What the runs assumed where a paper gives no value; each assumption once."
     rows = [dict(paper=SHORT[run.paper], **{key: str(assumed[key]) for key in ("what", "value", "why")})
@@ -194,7 +194,7 @@ def list_assumptions(runs: list[RunFiles]) -> pd.DataFrame:   # paper, what, val
     table = pd.DataFrame(rows, columns=["paper", "what", "value", "why"])
     return table.drop_duplicates(["paper", "what", "value"])
 
-# %% ../../../nbs/79_summary_tables.ipynb #ad79ac8b
+# %% ../../../nbs/79_summary_tables.ipynb #c994f7ea
 def list_stages(runs: list[RunFiles]) -> pd.DataFrame:
     "run, stage, items, wall_s, cpu_s, cpu_s_an_item, peak_mb: each stage, measured when the run was made."
     table = pd.DataFrame([dict(run=run.label, **stage) for run in runs for stage in run.record["stages"]],
