@@ -7,14 +7,14 @@ __all__ = ['NOISE', 'STEP', 'AGREEMENT', 'PRINTED', 'INERTIA', 'FIXED_WORDS', 'S
            'MLP', 'VOICE', 'TWO_VOICES', 'SENTENCES', 'AGAIN', 'Number', 'Sentence', 'Finding', 'write_sentences',
            'list_findings', 'write_list', 'tell_paper', 'tell_answer']
 
-# %% ../../../nbs/79b_summary_findings.ipynb #9016bf0c
+# %% ../../../nbs/79b_summary_findings.ipynb #bf5d7564
 from dataclasses import dataclass
 from typing import NamedTuple
 import pandas as pd
 from scipy.stats import binomtest
 from .tables import SHORT, RunFiles, Verdicts, find_result
 
-# %% ../../../nbs/79b_summary_findings.ipynb #e3caf1bb
+# %% ../../../nbs/79b_summary_findings.ipynb #afedfb32
 class Number(NamedTuple):
     "One row of results.csv, with what a sentence may say of it."
     value: float
@@ -32,7 +32,7 @@ class Number(NamedTuple):
         hits = round(self.published * self.n)
         return float(binomtest(hits, self.n).proportion_ci(method="exact").low)
 
-# %% ../../../nbs/79b_summary_findings.ipynb #5f52e535
+# %% ../../../nbs/79b_summary_findings.ipynb #d561b1b0
 @dataclass(frozen=True)
 class Sentence:
     "A template, and the rows of results.csv that fill it."
@@ -66,7 +66,7 @@ def write_sentences(sentences: list[Sentence], runs: list[RunFiles]) -> list[Fin
         found.append(Finding(run.paper, sentence.text.format(**numbers), link))
     return found
 
-# %% ../../../nbs/79b_summary_findings.ipynb #f725a9f1
+# %% ../../../nbs/79b_summary_findings.ipynb #e991f439
 NOISE = Sentence("01", "nemo", finding=True,
     text="UMAP's plane gives pure noise a silhouette of {noise.value:.2f} (the recordings: "
          "{voice.value:.2f}), so a silhouette that is measured there does not show that there are groups.",
@@ -88,7 +88,7 @@ AGREEMENT = Sentence("01", "nemo",
                 sentence=("Question 2", "openSMILE + minilm", "AMI with sentence", "paper"),
                 emotion=("Question 2", "openSMILE + minilm", "AMI with emotion", "paper")))
 
-# %% ../../../nbs/79b_summary_findings.ipynb #adcd4cc4
+# %% ../../../nbs/79b_summary_findings.ipynb #af169469
 PRINTED = Sentence("02", "meld", finding=True,
     text="The weighted F1 that the paper prints is not a mean: a network with {usual.value:.2f} by the usual "
          "formula has {printed.value:.1f} by the printed one.",
@@ -124,7 +124,7 @@ SVM = Sentence("03", "emospeech",
     places=dict(svm=("Table 4", "TF-IDF, linear SVM, unweighted", "macro F1", "paper"),
                 network=("Table 4", SMALL.format("unweighted"), "macro F1", "paper")))
 
-# %% ../../../nbs/79b_summary_findings.ipynb #ef2c48d4
+# %% ../../../nbs/79b_summary_findings.ipynb #f9f45860
 TEXT_BRANCH = Sentence("04", "crema_d", finding=True,
     text="CREMA-D has the same twelve sentences in all of its six emotions, so it cannot show what PDDS does "
          "for words: the text branch has a UA of {words.value:.1f} %, and chance is one in six.",
@@ -139,8 +139,9 @@ VOICE = Sentence("05", "ravdess", finding=True,
                 new=("Question 1", MLP, "UA, held-out voices", "corrected")))
 
 TWO_VOICES = Sentence("05", "nemo",
-    text="On nEMO it has {known.value:.2f} for the voices that it was trained on and {new.value:.2f} for the "
-         "other one. These are two voices, and say nothing about others.", places=VOICE.places)
+    text="On nEMO the same MLP has {known.value:.2f} for the voices that it was trained on and "
+         "{new.value:.2f} for the other one. These are two voices, and say nothing about others.",
+    places=VOICE.places)
 
 SENTENCES = [NOISE, STEP, AGREEMENT, PRINTED, INERTIA, FIXED_WORDS, FEAR, RARE, SVM, TEXT_BRANCH, VOICE,
              TWO_VOICES]
@@ -154,7 +155,7 @@ AGAIN = {   # paper -> what is being judged again
     "05": "what segments of one clip on both sides of a split are worth (leakage), and the gap between MLP "
           "and BiLSTM"}
 
-# %% ../../../nbs/79b_summary_findings.ipynb #1bdaf087
+# %% ../../../nbs/79b_summary_findings.ipynb #1f6761e1
 def list_findings(runs: list[RunFiles]) -> list[Finding]:
     "At most one finding of each paper, in one line."
     return write_sentences([sentence for sentence in SENTENCES if sentence.finding], runs)
@@ -181,6 +182,6 @@ def tell_answer(verdicts: Verdicts, runs: list[RunFiles]) -> str:   # Markdown
     lines = [f"- {SHORT[found.paper]}: {found.sentence}" for found in list_findings(runs)]
     return "\n".join([
         f"**Of {len(heads)} claims, {tested} were tested on real recordings, in {len(runs)} runs. By the "
-        f"rule below {holds} hold, {turned} are reversed, and {undecided} stay inconclusive.** These verdicts "
-        "are being judged again: their intervals leave out how much a result changes from one training to the "
-        "next. What stands without them:", "", *lines])
+        f"rule below {holds} hold, {turned} are reversed, and {undecided} stay inconclusive.** These "
+        "verdicts are being judged again: their intervals leave out how much a result changes from one "
+        "training to the next. What stands without them:", "", *lines])

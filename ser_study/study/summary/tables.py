@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['SHORT', 'SIGNS', 'TESTED', 'PITFALLS', 'Verdicts', 'judge_claims', 'count_verdicts', 'list_claims', 'describe_claim',
-           'explain_claim', 'compare_protocols', 'list_untested', 'list_results', 'RunFiles', 'read_runs',
-           'find_result', 'list_pitfalls', 'list_assumptions', 'list_stages', 'list_fits', 'sum_costs',
+           'show_p', 'explain_claim', 'list_tests', 'compare_protocols', 'list_untested', 'list_results', 'RunFiles',
+           'read_runs', 'find_result', 'list_pitfalls', 'list_assumptions', 'list_stages', 'list_fits', 'sum_costs',
            'mean_fit_costs']
 
-# %% ../../../nbs/79_summary_tables.ipynb #263ffd5b
+# %% ../../../nbs/79_summary_tables.ipynb #4a5d32b1
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from ...evaluation.published import PAPERS, RESULTS
 from ...evaluation.verdicts import LEVEL, VERDICTS, headline, judge
 from ..runs import FIT
 
-# %% ../../../nbs/79_summary_tables.ipynb #c98855a9
+# %% ../../../nbs/79_summary_tables.ipynb #d29cd88d
 SHORT = {paper: short for paper, (short, _) in PAPERS.items() if paper != "06_summary"}   # folder -> Toh 2025
 SIGNS = dict(holds="✓ holds", reversed="✗ reversed", inconclusive="? inconclusive", untested="– untested")
 
@@ -42,7 +42,7 @@ def judge_claims(claims: list[Claim], reports: Path, resamples: int) -> Verdicts
     heads = {claim: headline(rows) for claim, rows in tests.groupby("claim", sort=False)}
     return Verdicts({claim.id: claim for claim in claims}, tests, heads)
 
-# %% ../../../nbs/79_summary_tables.ipynb #063cb07d
+# %% ../../../nbs/79_summary_tables.ipynb #5433a861
 def count_verdicts(verdicts: Verdicts) -> pd.DataFrame:   # paper, and a column for each of VERDICTS
     "Number of claims by paper and headline; the last row is for all papers."
     papers = pd.Series([SHORT[claim.paper] for claim in verdicts.claims.values()])
@@ -52,7 +52,7 @@ def count_verdicts(verdicts: Verdicts) -> pd.DataFrame:   # paper, and a column 
     table.loc["all"] = table.sum()
     return table.rename_axis(index="paper", columns=None).reset_index()
 
-# %% ../../../nbs/79_summary_tables.ipynb #ab07be9e
+# %% ../../../nbs/79_summary_tables.ipynb #e17bdaf2
 def _list_verdicts(tests: pd.DataFrame) -> str:
     "`✓ holds`, or a verdict for each corpus; a dash where nothing was tested."
     signs = tests.verdict.map(SIGNS)
@@ -70,7 +70,7 @@ def list_claims(verdicts: Verdicts, paper: str) -> pd.DataFrame:   # paper: "04"
                          headline=SIGNS[verdicts.heads[claim.id]], **protocols))
     return pd.DataFrame(rows)
 
-# %% ../../../nbs/79_summary_tables.ipynb #c3809fd9
+# %% ../../../nbs/79_summary_tables.ipynb #90bc6159
 def describe_claim(claim: Claim) -> pd.DataFrame:   # key, value
     "What a claim says, where it stands, and how it is tested."
     difference = published_difference(claim)
@@ -80,13 +80,17 @@ def describe_claim(claim: Claim) -> pd.DataFrame:   # key, value
                          ("expects", direction), ("published difference", published), ("needs", claim.needs)],
                         columns=["key", "value"])
 
+def show_p(p: float) -> str:
+    "A p value with the digits that it supports: `0.023`, `< 0.001`; a dash where there is none."
+    return "–" if np.isnan(p) else "< 0.001" if p < .001 else f"{p:.3f}"
+
 def _explain(test) -> str:
     "One test in a sentence: the interval, p and the verdict that follows."
     interval = f"{test.difference:.3f} (95 % interval {test.low:.3f} to {test.high:.3f})"
-    p = "< 0.001" if test.p_holm < .001 else f"{test.p_holm:.3f}"
     side = "does not reach" if test.p_holm >= LEVEL else "reaches"
     return (f"- {test.corpus}, {test.protocol} protocol: {test.systems} is {interval}; p after Holm's "
-            f"correction is {p}, which {side} the level of {LEVEL}. Verdict: **{test.verdict}**.")
+            f"correction is {show_p(test.p_holm)}, which {side} the level of {LEVEL}. "
+            f"Verdict: **{test.verdict}**.")
 
 def explain_claim(verdicts: Verdicts, claim: str) -> str:   # Markdown
     "How a claim's verdict follows from its tests."
@@ -94,9 +98,14 @@ def explain_claim(verdicts: Verdicts, claim: str) -> str:   # Markdown
     lines = [_explain(test) for test in tests.itertuples()] or ["- No run compares what this claim compares."]
     return "\n".join([*lines, "", f"The headline is **{verdicts.heads[claim]}**."])
 
-# %% ../../../nbs/79_summary_tables.ipynb #a185a29b
+# %% ../../../nbs/79_summary_tables.ipynb #de2e46ad
 TESTED = ["claim", "run", "protocol", "systems", "metric", "expects", "published", "difference", "low",
           "high", "p", "p_holm", "effect", "n", "units", "seeds", "collapsed", "verdict"]
+
+def list_tests(verdicts: Verdicts, paper: str) -> pd.DataFrame:   # TESTED, p and p_holm as texts
+    "Every test of a paper, with its effect."
+    tests = verdicts.of_paper(paper)[TESTED]
+    return tests.assign(p=tests.p.map(show_p), p_holm=tests.p_holm.map(show_p))
 
 def compare_protocols(verdicts: Verdicts) -> pd.DataFrame:   # claim, run, says, paper, corrected
     "The claims that were tested in both protocols on one corpus, with both verdicts."
@@ -112,14 +121,14 @@ def list_untested(verdicts: Verdicts) -> pd.DataFrame:   # claim, says, needs
     rows = [(claim.id, claim.statement, claim.needs) for claim in untested]
     return pd.DataFrame(rows, columns=["claim", "says", "needs"])
 
-# %% ../../../nbs/79_summary_tables.ipynb #13b10dc8
+# %% ../../../nbs/79_summary_tables.ipynb #eb755fe7
 def list_results(verdicts: Verdicts, paper: str, profile: str) -> pd.DataFrame:   # RESULTS
     "The tests as results.csv of the summary, a row each."
     names = dict(claim="item", systems="row", metric="column", difference="reproduced")
     table = verdicts.tests.rename(columns=names).assign(paper=paper, profile=profile)
     return table[RESULTS].fillna({"row": "untested", "comparable": "replication"})
 
-# %% ../../../nbs/79_summary_tables.ipynb #a66f796c
+# %% ../../../nbs/79_summary_tables.ipynb #9acb7045
 class RunFiles(NamedTuple):
     "What a run left under reports/."
     paper: str               # the folder of its paper
@@ -145,7 +154,7 @@ def read_runs(verdicts: Verdicts, reports: Path) -> list[RunFiles]:
     folders = sorted(set(zip(tested.paper, tested.run)))
     return [_read_run(Path(reports) / paper / run) for paper, run in folders]
 
-# %% ../../../nbs/79_summary_tables.ipynb #aa9dee4e
+# %% ../../../nbs/79_summary_tables.ipynb #c85893ab
 PITFALLS = [   # paper, what it is, and the row of results.csv: item, row, column, protocol
     ("01", "Pure noise has a silhouette in UMAP's plane",
      ("Null", "openSMILE: gaussian null", "silhouette in UMAP", "paper")),
@@ -186,7 +195,7 @@ def list_pitfalls(runs: list[RunFiles], pitfalls: list[tuple] = PITFALLS) -> pd.
             table.append((SHORT[run.paper], says, run.name, found.reproduced, low, high))
     return pd.DataFrame(table, columns=["paper", "pitfall", "run", "value", "low", "high"])
 
-# %% ../../../nbs/79_summary_tables.ipynb #7360b398
+# %% ../../../nbs/79_summary_tables.ipynb #49c76d2d
 def list_assumptions(runs: list[RunFiles]) -> pd.DataFrame:   # paper, what, value, why: texts
     "What the runs assumed where a paper gives no value; each assumption once."
     rows = [dict(paper=SHORT[run.paper], **{key: str(assumed[key]) for key in ("what", "value", "why")})
@@ -194,7 +203,7 @@ def list_assumptions(runs: list[RunFiles]) -> pd.DataFrame:   # paper, what, val
     table = pd.DataFrame(rows, columns=["paper", "what", "value", "why"])
     return table.drop_duplicates(["paper", "what", "value"])
 
-# %% ../../../nbs/79_summary_tables.ipynb #c994f7ea
+# %% ../../../nbs/79_summary_tables.ipynb #0b5cf127
 def list_stages(runs: list[RunFiles]) -> pd.DataFrame:
     "run, stage, items, wall_s, cpu_s, cpu_s_an_item, peak_mb: each stage, measured when the run was made."
     table = pd.DataFrame([dict(run=run.label, **stage) for run in runs for stage in run.record["stages"]],
