@@ -1,4 +1,5 @@
 """The summary: its essay on committed runs and on none, and its findings, whose numbers stand in reports."""
+
 import json, os, re, subprocess, sys
 from pathlib import Path
 import nbformat, numpy as np, pandas as pd, pytest
@@ -15,8 +16,13 @@ def run_essay(reports: Path) -> Path:
     "The folder of a summary with few resamples; the runs under `reports` are judged."
     settings = {"SER_STUDY_REPORTS": str(reports), "SER_STUDY_CACHE": str(reports.parent / "cache")}
     program = Path(sys.executable).with_name("ser-study")
-    done = subprocess.run([program, "run", "06", "-p", "resamples=20"], cwd=ROOT,
-                          env={**os.environ, **settings}, capture_output=True, text=True)
+    done = subprocess.run(
+        [program, "run", "06", "-p", "resamples=20"],
+        cwd=ROOT,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return reports / "06_summary" / "all,resamples=20"
 
@@ -35,7 +41,8 @@ def made(tmp_path_factory) -> Path:
     "A summary of the committed runs of papers 02 to 05 (judging clusters, in 01, takes a minute)."
     reports = tmp_path_factory.mktemp("summary") / "reports"
     reports.mkdir()
-    for paper in ROOT.glob("reports/0[2-5]_*"): (reports / paper.name).symlink_to(paper)
+    for paper in ROOT.glob("reports/0[2-5]_*"):
+        (reports / paper.name).symlink_to(paper)
     return run_essay(reports)
 
 
@@ -86,9 +93,13 @@ def test_each_paper_has_a_finding_whose_numbers_stand_in_its_report(runs):
     assert [finding.paper[:2] for finding in findings] == list(AGAIN)
     for finding in findings:
         results = pd.read_csv((ROOT / finding.link).with_name("results.csv"))
-        known = {f"{value:.{digits}f}" for name in ("reproduced", "published") for digits in (1, 2)
-                 for value in results[name].dropna()}
-        exact = {f"{.025 ** (1 / 6):.2f}"}   # the exact interval of six of six begins here
+        known = {
+            f"{value:.{digits}f}"
+            for name in ("reproduced", "published")
+            for digits in (1, 2)
+            for value in results[name].dropna()
+        }
+        exact = {f"{0.025 ** (1 / 6):.2f}"}  # the exact interval of six of six begins here
         typed = set(re.findall(r"\d+\.\d+", finding.sentence))
         assert typed and typed <= known | exact, finding
 

@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['VERDICTS', 'LEVEL', 'JUDGED', 'IDENTITY', 'WHOLE', 'chosen', 'utterance_counts', 'metric_of', 'system_label',
-           'count_collapsed', 'compare_systems', 'compare_clusterings', 'compare_rows', 'edge_p', 'verdict_of',
-           'is_real', 'judge_run', 'judge', 'headline']
+           'count_collapsed', 'Pair', 'find_pair', 'compare_systems', 'compare_clusterings', 'compare_rows', 'edge_p',
+           'verdict_of', 'is_real', 'judge_run', 'judge', 'headline']
 
 # %% ../../nbs/66_verdicts.ipynb #d4a13624
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 import numpy as np, pandas as pd
 from scipy.stats import norm
 from sklearn.metrics import adjusted_mutual_info_score
@@ -70,23 +72,38 @@ def count_collapsed(predictions: pd.DataFrame, classes: list[str]) -> int:
     return int(((fits.nunique() == 1) & (fits.size() > 1)).sum())
 
 # %% ../../nbs/66_verdicts.ipynb #e0831562
-def compare_systems(claim: Claim, predictions: pd.DataFrame, protocol: str,
-                    resamples: int = 2000) -> dict | None:
-    """A claim's difference by predictions: systems, difference, low, high, p, n, units, seeds, collapsed.
-    None where the run has none of the pairs."""
+class Pair(NamedTuple):
+    "Two systems that a claim compares, in one run."
+    names: tuple[str, str]
+    counts: tuple[np.ndarray, np.ndarray]   # (n, c, c) of each, over the same utterances
+    units: np.ndarray                       # (n,)
+    metric: Callable                        # (..., c, c) -> (...)
+    seeds: int
+    collapsed: int                          # fits of either that gave one answer to everything
+
+def find_pair(claim: Claim, predictions: pd.DataFrame, protocol: str) -> Pair | None:
+    "The first pair of systems that the run has; None where it has none."
     classes = [column for column in predictions if pd.api.types.is_float_dtype(predictions[column])]
     for first, second in claim.systems:
         a, b = (chosen(predictions, {"protocol": protocol} | of) for of in (first, second))
         if not len(a) or not len(b): continue
-        counts_a, counts_b, units = utterance_counts(a, b, classes)
-        metric = metric_of(claim.metric, counts_a, classes)
+        *counts, units = utterance_counts(a, b, classes)
+        metric = metric_of(claim.metric, counts[0], classes)
         if metric is None: continue
-        found = two_stage_difference(counts_a, counts_b, units, metric, resamples)
-        systems = f"{system_label(first, second)} − {system_label(second, first)}"
+        names = system_label(first, second), system_label(second, first)
         collapsed = count_collapsed(a, classes) + count_collapsed(b, classes)
-        return dict(systems=systems, **found._asdict(), n=len(units), units=len(resampling_units(units)),
-                    seeds=a.seed.nunique(), collapsed=collapsed)
+        return Pair(names, tuple(counts), units, metric, a.seed.nunique(), collapsed)
     return None
+
+def compare_systems(claim: Claim, predictions: pd.DataFrame, protocol: str,
+                    resamples: int = 2000) -> dict | None:
+    """A claim's difference by predictions: systems, difference, low, high, p, n, units, seeds, collapsed.
+    None where the run has none of the pairs."""
+    pair = find_pair(claim, predictions, protocol)
+    if pair is None: return None
+    found = two_stage_difference(*pair.counts, pair.units, pair.metric, resamples)
+    return dict(systems=" − ".join(pair.names), **found._asdict(), n=len(pair.units),
+                units=len(resampling_units(pair.units)), seeds=pair.seeds, collapsed=pair.collapsed)
 
 # %% ../../nbs/66_verdicts.ipynb #8159b109
 def _clusterings(predictions: pd.DataFrame, protocol: str, of: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -172,7 +189,7 @@ def _effect(found: dict) -> float:
     error = (found["high"] - found["low"]) / (2 * norm.ppf(.975))
     return found["difference"] / error / np.sqrt(found["units"]) if error > 0 and "units" in found else np.nan
 
-# %% ../../nbs/66_verdicts.ipynb #c480f206
+# %% ../../nbs/66_verdicts.ipynb #21987aa0
 def _read_run(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     "A run's results and predictions. `StudyError` where the predictions lack a column."
     path = folder / "predictions.parquet"
@@ -201,7 +218,7 @@ def judge_run(claims: list[Claim], folder: Path, resamples: int = 2000) -> list[
                               **found | dict(p=edge_p(claim, found)), effect=_effect(found)))
     return tests
 
-# %% ../../nbs/66_verdicts.ipynb #9a26ad5e
+# %% ../../nbs/66_verdicts.ipynb #577f55e1
 WHOLE = dict.fromkeys(["n", "units", "seeds", "collapsed"], "Int64")
 
 def _decide(tests: pd.DataFrame) -> pd.DataFrame:   # JUDGED without p_holm and verdict -> with them

@@ -4,21 +4,21 @@
 
 # %% auto #0
 __all__ = ['SHORT', 'SIGNS', 'TESTED', 'PITFALLS', 'Verdicts', 'judge_claims', 'count_verdicts', 'list_claims', 'describe_claim',
-           'show_p', 'explain_claim', 'list_tests', 'compare_protocols', 'list_untested', 'list_results', 'RunFiles',
-           'read_runs', 'find_result', 'list_pitfalls', 'list_assumptions', 'list_stages', 'list_fits', 'sum_costs',
-           'mean_fit_costs']
+           'show_p', 'explain_claim', 'score_systems', 'list_tests', 'compare_protocols', 'list_untested',
+           'list_results', 'RunFiles', 'read_runs', 'find_result', 'list_pitfalls', 'list_assumptions', 'list_stages',
+           'list_fits', 'sum_costs', 'mean_fit_costs']
 
-# %% ../../../nbs/79_summary_tables.ipynb #4a5d32b1
+# %% ../../../nbs/79_summary_tables.ipynb #2cd7e8a2
 import json
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from ...evaluation.claims import Claim, published_difference
 from ...evaluation.published import PAPERS, RESULTS
-from ...evaluation.verdicts import LEVEL, VERDICTS, headline, judge
+from ...evaluation.verdicts import LEVEL, VERDICTS, find_pair, headline, judge
 from ..runs import FIT
 
-# %% ../../../nbs/79_summary_tables.ipynb #d29cd88d
+# %% ../../../nbs/79_summary_tables.ipynb #0f12106e
 SHORT = {paper: short for paper, (short, _) in PAPERS.items() if paper != "06_summary"}   # folder -> Toh 2025
 SIGNS = dict(holds="✓ holds", reversed="✗ reversed", inconclusive="? inconclusive", untested="– untested")
 
@@ -42,7 +42,7 @@ def judge_claims(claims: list[Claim], reports: Path, resamples: int) -> Verdicts
     heads = {claim: headline(rows) for claim, rows in tests.groupby("claim", sort=False)}
     return Verdicts({claim.id: claim for claim in claims}, tests, heads)
 
-# %% ../../../nbs/79_summary_tables.ipynb #5433a861
+# %% ../../../nbs/79_summary_tables.ipynb #bb635eb2
 def count_verdicts(verdicts: Verdicts) -> pd.DataFrame:   # paper, and a column for each of VERDICTS
     "Number of claims by paper and headline; the last row is for all papers."
     papers = pd.Series([SHORT[claim.paper] for claim in verdicts.claims.values()])
@@ -52,7 +52,7 @@ def count_verdicts(verdicts: Verdicts) -> pd.DataFrame:   # paper, and a column 
     table.loc["all"] = table.sum()
     return table.rename_axis(index="paper", columns=None).reset_index()
 
-# %% ../../../nbs/79_summary_tables.ipynb #e17bdaf2
+# %% ../../../nbs/79_summary_tables.ipynb #0bf66656
 def _list_verdicts(tests: pd.DataFrame) -> str:
     "`✓ holds`, or a verdict for each corpus; a dash where nothing was tested."
     signs = tests.verdict.map(SIGNS)
@@ -70,7 +70,7 @@ def list_claims(verdicts: Verdicts, paper: str) -> pd.DataFrame:   # paper: "04"
                          headline=SIGNS[verdicts.heads[claim.id]], **protocols))
     return pd.DataFrame(rows)
 
-# %% ../../../nbs/79_summary_tables.ipynb #90bc6159
+# %% ../../../nbs/79_summary_tables.ipynb #83411c58
 def describe_claim(claim: Claim) -> pd.DataFrame:   # key, value
     "What a claim says, where it stands, and how it is tested."
     difference = published_difference(claim)
@@ -98,7 +98,20 @@ def explain_claim(verdicts: Verdicts, claim: str) -> str:   # Markdown
     lines = [_explain(test) for test in tests.itertuples()] or ["- No run compares what this claim compares."]
     return "\n".join([*lines, "", f"The headline is **{verdicts.heads[claim]}**."])
 
-# %% ../../../nbs/79_summary_tables.ipynb #de2e46ad
+# %% ../../../nbs/79_summary_tables.ipynb #636c027f
+def score_systems(verdicts: Verdicts, claim: str, reports: Path) -> pd.DataFrame:
+    "run, protocol, system, utterances, value: the claim's metric of both systems, in each run that has them."
+    tests, rows = verdicts.tests[(verdicts.tests.claim == claim) & verdicts.tests.run.notna()], []
+    for test in tests.itertuples():
+        predictions = pd.read_parquet(Path(reports) / test.paper / test.run / "predictions.parquet")
+        pair = find_pair(verdicts.claims[claim], predictions, test.protocol)
+        if pair is None: continue   # the claim is not about predictions
+        for name, counts in zip(pair.names, pair.counts):
+            answered = int((counts.sum(axis=(1, 2)) > 0).sum())
+            rows.append((test.run, test.protocol, name, answered, float(pair.metric(counts.sum(axis=0)))))
+    return pd.DataFrame(rows, columns=["run", "protocol", "system", "utterances", "value"])
+
+# %% ../../../nbs/79_summary_tables.ipynb #1b4aeb80
 TESTED = ["claim", "run", "protocol", "systems", "metric", "expects", "published", "difference", "low",
           "high", "p", "p_holm", "effect", "n", "units", "seeds", "collapsed", "verdict"]
 
@@ -121,14 +134,14 @@ def list_untested(verdicts: Verdicts) -> pd.DataFrame:   # claim, says, needs
     rows = [(claim.id, claim.statement, claim.needs) for claim in untested]
     return pd.DataFrame(rows, columns=["claim", "says", "needs"])
 
-# %% ../../../nbs/79_summary_tables.ipynb #eb755fe7
+# %% ../../../nbs/79_summary_tables.ipynb #f80283ce
 def list_results(verdicts: Verdicts, paper: str, profile: str) -> pd.DataFrame:   # RESULTS
     "The tests as results.csv of the summary, a row each."
     names = dict(claim="item", systems="row", metric="column", difference="reproduced")
     table = verdicts.tests.rename(columns=names).assign(paper=paper, profile=profile)
     return table[RESULTS].fillna({"row": "untested", "comparable": "replication"})
 
-# %% ../../../nbs/79_summary_tables.ipynb #9acb7045
+# %% ../../../nbs/79_summary_tables.ipynb #3cc023d5
 class RunFiles(NamedTuple):
     "What a run left under reports/."
     paper: str               # the folder of its paper
@@ -154,7 +167,7 @@ def read_runs(verdicts: Verdicts, reports: Path) -> list[RunFiles]:
     folders = sorted(set(zip(tested.paper, tested.run)))
     return [_read_run(Path(reports) / paper / run) for paper, run in folders]
 
-# %% ../../../nbs/79_summary_tables.ipynb #c85893ab
+# %% ../../../nbs/79_summary_tables.ipynb #e14657ad
 PITFALLS = [   # paper, what it is, and the row of results.csv: item, row, column, protocol
     ("01", "Pure noise has a silhouette in UMAP's plane",
      ("Null", "openSMILE: gaussian null", "silhouette in UMAP", "paper")),
@@ -195,7 +208,7 @@ def list_pitfalls(runs: list[RunFiles], pitfalls: list[tuple] = PITFALLS) -> pd.
             table.append((SHORT[run.paper], says, run.name, found.reproduced, low, high))
     return pd.DataFrame(table, columns=["paper", "pitfall", "run", "value", "low", "high"])
 
-# %% ../../../nbs/79_summary_tables.ipynb #49c76d2d
+# %% ../../../nbs/79_summary_tables.ipynb #16f1e147
 def list_assumptions(runs: list[RunFiles]) -> pd.DataFrame:   # paper, what, value, why: texts
     "What the runs assumed where a paper gives no value; each assumption once."
     rows = [dict(paper=SHORT[run.paper], **{key: str(assumed[key]) for key in ("what", "value", "why")})
@@ -203,7 +216,7 @@ def list_assumptions(runs: list[RunFiles]) -> pd.DataFrame:   # paper, what, val
     table = pd.DataFrame(rows, columns=["paper", "what", "value", "why"])
     return table.drop_duplicates(["paper", "what", "value"])
 
-# %% ../../../nbs/79_summary_tables.ipynb #0b5cf127
+# %% ../../../nbs/79_summary_tables.ipynb #17dfd7ab
 def list_stages(runs: list[RunFiles]) -> pd.DataFrame:
     "run, stage, items, wall_s, cpu_s, cpu_s_an_item, peak_mb: each stage, measured when the run was made."
     table = pd.DataFrame([dict(run=run.label, **stage) for run in runs for stage in run.record["stages"]],
