@@ -3,10 +3,9 @@
 import json, os, re, subprocess, sys
 from pathlib import Path
 import nbformat, numpy as np, pandas as pd, pytest
-from ser_study.evaluation.claims import load_claims
 from ser_study.settings import load_settings
 from ser_study.study.summary.findings import AGAIN, list_findings, write_list
-from ser_study.study.summary.tables import Verdicts, read_runs
+from ser_study.study.summary.tables import read_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 BOARD = ROOT / "reports" / "06_summary" / "all" / "scoreboard.csv"
@@ -55,7 +54,7 @@ def board() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def runs(board):
     "The committed runs that were judged."
-    return read_runs(Verdicts({claim.id: claim for claim in load_claims()}, board, {}), ROOT / "reports")
+    return read_runs(board, ROOT / "reports")
 
 
 def test_the_committed_scoreboard_judges_the_runs_that_are_there(made, board):

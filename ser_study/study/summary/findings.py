@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NOISE', 'STEP', 'AGREEMENT', 'PRINTED', 'INERTIA', 'FIXED_WORDS', 'SMALL', 'FEAR', 'RARE', 'SVM', 'TEXT_BRANCH',
            'MLP', 'VOICE', 'TWO_VOICES', 'SENTENCES', 'AGAIN', 'Number', 'Sentence', 'Finding', 'write_sentences',
-           'list_findings', 'write_list', 'tell_paper', 'tell_answer']
+           'list_findings', 'write_list', 'describe_paper', 'compose_answer']
 
 # %% ../../../nbs/79b_summary_findings.ipynb #bf5d7564
 from dataclasses import dataclass
@@ -166,14 +166,14 @@ def write_list(findings: list[Finding]) -> str:   # Markdown
              for number, (paper, sentence, link) in enumerate(findings, start=1)]
     return "\n".join(lines)
 
-def tell_paper(runs: list[RunFiles], paper: str) -> str:   # Markdown
+def describe_paper(runs: list[RunFiles], paper: str) -> str:   # Markdown
     "All sentences of a paper, and what is being judged again."
     mine = [sentence for sentence in SENTENCES if paper.startswith(sentence.paper)]
     lines = [f"- {found.sentence}" for found in write_sentences(mine, runs)]
     if not lines: lines = ["- No run on a real corpus has these numbers."]
     return "\n".join([f"**{SHORT[paper]}**", "", *lines, f"- *Being judged again*: {AGAIN[paper[:2]]}."])
 
-def tell_answer(verdicts: Verdicts, runs: list[RunFiles]) -> str:   # Markdown
+def compose_answer(verdicts: Verdicts, runs: list[RunFiles]) -> str:   # Markdown
     "The first screen: how many claims have which verdict, what these verdicts leave out, and the findings."
     heads = list(verdicts.heads.values())
     tested = len(heads) - heads.count("untested")

@@ -161,9 +161,10 @@ def _read_run(folder: Path) -> RunFiles:
     return RunFiles(folder.parent.name, folder.name, pd.read_csv(folder / "results.csv"), record,
                     pd.read_csv(fits) if fits.is_file() else pd.DataFrame(columns=list(FIT)))
 
-def read_runs(verdicts: Verdicts, reports: Path) -> list[RunFiles]:
+def read_runs(tests: pd.DataFrame,    # of `Verdicts`, or scoreboard.csv
+              reports: Path) -> list[RunFiles]:
     "The runs that tested a claim, in the order of their papers and names."
-    tested = verdicts.tests[verdicts.tests.run.notna()]
+    tested = tests[tests.run.notna()]
     folders = sorted(set(zip(tested.paper, tested.run)))
     return [_read_run(Path(reports) / paper / run) for paper, run in folders]
 
