@@ -7,7 +7,7 @@ __all__ = ['SOURCES', 'TEXT_MODELS', 'PAPERS_MODELS', 'pull_checkpoints', 'make_
            'require_transcripts', 'measure_clips', 'overview', 'count_defects', 'name_units', 'quote', 'describe_voice',
            'describe_words', 'count_dimensions', 'nearest_clips', 'word_errors', 'is_comparable', 'note_assumptions']
 
-# %% ../../../nbs/74a_clustering_data.ipynb #7421346d
+# %% ../../../nbs/74a_clustering_data.ipynb #b1f9bd19
 from dataclasses import dataclass
 import numpy as np, pandas as pd
 from ...evaluation.published import kind_of_result
@@ -18,7 +18,7 @@ from ...settings import Settings, StudyError
 from ..essay import Study
 from ..runs import complete
 
-# %% ../../../nbs/74a_clustering_data.ipynb #67b561b7
+# %% ../../../nbs/74a_clustering_data.ipynb #db51edc9
 SOURCES = ("pocketsphinx", "wav2vec2", "oracle")
 TEXT_MODELS = ("minilm", "minilm-untrained", "distilbert", "bert", "roberta")
 PAPERS_MODELS = ("bert", "distilbert", "roberta")
@@ -38,7 +38,7 @@ def make_recognisers(sources: list[str], checkpoints: dict[str, str], settings: 
             "wav2vec2": lambda: CTC(checkpoints["wav2vec2"], settings.device, settings.workers)}
     return {name: make[name]() for name in sources if name != "oracle"}
 
-# %% ../../../nbs/74a_clustering_data.ipynb #ef855c30
+# %% ../../../nbs/74a_clustering_data.ipynb #74ea7f14
 @dataclass(frozen=True)
 class Material:
     "The clips of a study with their features."
@@ -76,7 +76,7 @@ class Material:
         "The set of openSMILE and the leading text model on the words of a source."
         return f"openSMILE + {text_name(self.model, source, self.source)}"
 
-# %% ../../../nbs/74a_clustering_data.ipynb #6baf2025
+# %% ../../../nbs/74a_clustering_data.ipynb #e921b958
 def text_name(model: str, source: str, leading: str) -> str:
     "What a text model on the words of a source is called."
     return model if source == leading else f"{model} of {source}"
@@ -106,7 +106,7 @@ def measure_clips(study: Study,
         text.update({name: np.stack(found) for name, found in vectors.items()})
     return Material(clips, {name: np.stack(values[name]) for name in voice}, words, text)
 
-# %% ../../../nbs/74a_clustering_data.ipynb #8f19505e
+# %% ../../../nbs/74a_clustering_data.ipynb #1872030e
 def overview(clips: pd.DataFrame) -> pd.DataFrame:
     "Clips, speakers, emotions, sentences and minutes of each corpus."
     return clips.groupby("corpus", sort=False).agg(
@@ -124,7 +124,7 @@ def name_units(speakers: np.ndarray) -> str:   # (n,)
     if count >= FEW: return f"{count} speakers"
     return "utterances, because there are too few speakers to generalise to others"
 
-# %% ../../../nbs/74a_clustering_data.ipynb #87e69829
+# %% ../../../nbs/74a_clustering_data.ipynb #23fbdf7e
 def quote(text: str) -> str:
     "A text as a code span of Markdown, at most 200 characters."
     inside = text[:200].replace("`", "'") or "(nothing)"
@@ -151,12 +151,12 @@ def describe_words(material: Material, row: int) -> str:   # Markdown
         lines.append(f"- **{name}**: {matrix.shape[1]} numbers, the first {found}")
     return "\n".join(lines)
 
-# %% ../../../nbs/74a_clustering_data.ipynb #c493b09a
+# %% ../../../nbs/74a_clustering_data.ipynb #aae886b9
 def count_dimensions(features: dict[str, np.ndarray]) -> pd.DataFrame:   # set of features -> (n, d)
     "How many dimensions each set of features has."
     return pd.DataFrame([dict(features=name, dimensions=X.shape[1]) for name, X in features.items()])
 
-# %% ../../../nbs/74a_clustering_data.ipynb #6f372cd8
+# %% ../../../nbs/74a_clustering_data.ipynb #2f305b0b
 def nearest_clips(features: dict[str, np.ndarray],    # set of features -> (n, d), standardised
                   clips: pd.DataFrame,                # n rows
                   row: int, count: int = 3,
@@ -171,7 +171,7 @@ def nearest_clips(features: dict[str, np.ndarray],    # set of features -> (n, d
     columns = ["features", "distance", "emotion", "sentence", "speaker"]
     return pd.concat(found, ignore_index=True)[columns]
 
-# %% ../../../nbs/74a_clustering_data.ipynb #62afbea9
+# %% ../../../nbs/74a_clustering_data.ipynb #80d5cfa9
 def word_errors(material: Material,
                 groups: tuple[str, ...] = ("corpus", "emotion", "sex"),
                 ) -> pd.DataFrame:   # transcripts, group, value, utterances, words, errors of each kind, wer
@@ -185,7 +185,7 @@ def word_errors(material: Material,
                 found.append(dict(transcripts=source, group=group, value=str(value), **row))
     return pd.DataFrame(found).convert_dtypes()
 
-# %% ../../../nbs/74a_clustering_data.ipynb #94c3fd2b
+# %% ../../../nbs/74a_clustering_data.ipynb #e5fbecfc
 def is_comparable(about: dict[str, dict],    # of `about_corpora`
                   corpora: list[str],        # keys, or paths of tables
                   sources: list[str], models: list[str],
@@ -194,7 +194,7 @@ def is_comparable(about: dict[str, dict],    # of `about_corpora`
     checkpoints = set(models) <= set(PAPERS_MODELS) and sources[0] == "wav2vec2"
     return kind_of_result(set(corpora), complete(about), checkpoints, {"ravdess", "crema_d"})
 
-# %% ../../../nbs/74a_clustering_data.ipynb #9c97342f
+# %% ../../../nbs/74a_clustering_data.ipynb #05597d32
 def _spectral_rows(names: list[str]) -> list[str]:   # of `SpectralStatistics`
     "The features behind the names of statistics: mfcc behind mfcc_3_mean."
     return sorted({name.rsplit("_", 1)[0].rstrip("0123456789").rstrip("_") for name in names})
