@@ -12,11 +12,7 @@ from ser_study.evaluation.intervals import two_stage_draws, two_stage_difference
 from ser_study.evaluation.classification import weighted_accuracy
 from ser_study.evaluation.verdicts import headline, judge, judge_run
 
-<<<<<<< HEAD
 REPORTS = committed_reports()
-CLAIM = Claim(id="04.1", paper="04_liang2023_pdds", statement="", source="", basis="printed", metric="WA", expects="higher", needs="", systems=(({"configuration": "new"}, {"configuration": "old"}),))
-=======
-REPORTS = Path(__file__).resolve().parents[1] / "reports"
 CLAIM = Claim(
     id="04.1",
     paper="04_liang2023_pdds",
@@ -28,7 +24,6 @@ CLAIM = Claim(
     needs="",
     systems=(({"configuration": "new"}, {"configuration": "old"}),),
 )
->>>>>>> 19d8d988592553fa184244f36297db43852ede03
 
 
 @pytest.fixture
