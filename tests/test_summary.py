@@ -3,12 +3,14 @@
 import json, os, re, subprocess, sys
 from pathlib import Path
 import nbformat, numpy as np, pandas as pd, pytest
+from committed import committed_reports
 from ser_study.settings import load_settings
 from ser_study.study.summary.findings import AGAIN, list_findings, write_list
 from ser_study.study.summary.tables import read_runs
 
 ROOT = Path(__file__).resolve().parents[1]
-BOARD = ROOT / "reports" / "06_summary" / "all" / "scoreboard.csv"
+REPORTS = committed_reports()
+BOARD = REPORTS / "06_summary" / "all" / "scoreboard.csv"
 
 
 def run_essay(reports: Path) -> Path:
@@ -40,7 +42,7 @@ def made(tmp_path_factory) -> Path:
     "A summary of the committed runs of papers 02 to 05 (judging clusters, in 01, takes a minute)."
     reports = tmp_path_factory.mktemp("summary") / "reports"
     reports.mkdir()
-    for paper in ROOT.glob("reports/0[2-5]_*"):
+    for paper in REPORTS.glob("0[2-5]_*"):
         (reports / paper.name).symlink_to(paper)
     return run_essay(reports)
 
@@ -54,7 +56,7 @@ def board() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def runs(board):
     "The committed runs that were judged."
-    return read_runs(board, ROOT / "reports")
+    return read_runs(board, REPORTS)
 
 
 def test_the_committed_scoreboard_judges_the_runs_that_are_there(made, board):
@@ -108,3 +110,10 @@ def test_a_finding_is_one_line_and_links_to_its_evidence(runs):
     assert [line[:3] for line in lines] == ["1. ", "2. ", "3. ", "4. ", "5. "]
     links = [re.search(r"\(\[report\]\(<(.+)>\)\)$", line)[1] for line in lines]
     assert all((load_settings().root / link).is_file() for link in links)
+
+
+def test_the_readme_has_these_lines(runs):
+    "Between its marks, as `write_list` gives them."
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    written = re.search(r"<!-- findings -->\n(.*?)<!-- end of findings -->", readme, re.S)[1]
+    assert written.strip() == write_list(list_findings(runs)).strip()
