@@ -4,7 +4,7 @@ from hypothesis import given, settings, strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import f1_score, log_loss
 
-from ser_study.evaluation.calibration import choose_threshold, expected_calibration_error, fit_temperature, named, reliability_curve, tempered, threshold_costs
+from ser_study.evaluation.calibration import choose_threshold, expected_calibration_error, fit_temperature, XX, threshold_costs
 from ser_study.evaluation.classification import weighted_f1
 from ser_study.settings import StudyError
 from ser_study.evaluation.classification import printed_weighted_f1
@@ -37,7 +37,7 @@ def test_bins_hold_their_upper_edges_and_both_ends():
 @given(st.integers(2, 6), st.integers(0, 10**6))
 def test_honest_forecasts_are_calibrated_and_boastful_ones_are_not(classes, seed):
     probabilities, true = forecasts(1500, classes, seed)
-    boastful = tempered(probabilities, .25)
+    boastful = temper(probabilities, .25)
     error = expected_calibration_error(probabilities, true)
     assert error < 3.2 / np.sqrt(1500), "the noise of counting ten bins"
     assert expected_calibration_error(boastful, true) > error
@@ -57,20 +57,20 @@ def test_the_order_of_rows_and_classes_changes_nothing(seed, order):
 @pytest.mark.parametrize("temperature", [.3, 1., 4.])
 def test_a_known_temperature_is_found(temperature):
     probabilities, true = forecasts(6000, 4, 2)
-    found = fit_temperature(tempered(probabilities, 1 / temperature), true)
+    found = fit_temperature(temper(probabilities, 1 / temperature), true)
     assert abs(found / temperature - 1) < .08
 
 def test_the_temperature_is_the_likeliest():
     probabilities, true = forecasts(300, 3, 3)
-    sharp = tempered(probabilities, .5)
-    best = log_loss(true, tempered(sharp, fit_temperature(sharp, true)), labels=range(3))
-    assert all(best <= log_loss(true, tempered(sharp, T), labels=range(3)) + 1e-9 for T in np.geomspace(.05, 20, 60))
+    sharp = temper(probabilities, .5)
+    best = log_loss(true, temper(sharp, fit_temperature(sharp, true)), labels=range(3))
+    assert all(best <= log_loss(true, temper(sharp, T), labels=range(3)) + 1e-9 for T in np.geomspace(.05, 20, 60))
 
 def test_certain_and_wrong_stays_finite():
     sure = np.array([[1., 0.], [1., 0.], [0., 1.]])
     temperature = fit_temperature(sure, np.array([0, 1, 1]))
     assert np.isfinite(temperature) and temperature > 10, "a third of what it was certain of is wrong"
-    np.testing.assert_allclose(tempered(sure, temperature).sum(axis=1), 1)
+    np.testing.assert_allclose(temper(sure, temperature).sum(axis=1), 1)
     assert fit_temperature(sure, np.array([0, 0, 1])) < 1
 
 
@@ -91,10 +91,10 @@ def test_no_threshold_costs_less(rows, cost):
 
 def test_a_threshold_only_moves_rows_to_and_from_the_rare_class():
     probabilities, _ = forecasts(400, 4, 4)
-    plain, low = probabilities.argmax(1), named(probabilities, 2, .15)
+    plain, low = probabilities.argmax(1), name_rare(probabilities, 2, .15)
     changed = plain != low
     assert changed.any() and (low[changed] == 2).all()
-    none = named(probabilities, 2, np.inf)
+    none = name_rare(probabilities, 2, np.inf)
     assert (none != 2).all() and (none[plain != 2] == plain[plain != 2]).all()
     assert probabilities.min() >= 0, "what is given is not changed"
 

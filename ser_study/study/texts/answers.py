@@ -6,7 +6,7 @@
 __all__ = ['F1_OF_FEAR', 'MADE_UP', 'summarise_texts', 'describe_effect', 'judge_recall', 'best_system', 'answer_questions',
            'answer_first', 'list_assumptions']
 
-# %% ../../../nbs/76g_texts_answers.ipynb #7647f85e
+# %% ../../../nbs/76g_texts_answers.ipynb #6ea76c97
 import pandas as pd
 from scipy.stats import fisher_exact
 from ...evaluation.classification import macro_f1
@@ -15,13 +15,14 @@ from .material import FOLDS, VALIDATION, Material
 from .scores import exact_interval
 from .systems import FINETUNED, PAPER_CHECKPOINT, Outcome
 
-# %% ../../../nbs/76g_texts_answers.ipynb #4510943a
+# %% ../../../nbs/76g_texts_answers.ipynb #fec72597
 def summarise_texts(material: Material, defects: pd.DataFrame) -> str:
     "How many texts there are, and of the rarest emotion."
     train, test = material.count("train"), material.count("test")
-    return (f"{len(material.labels)} texts: {train.sum()} to train on and {test.sum()} to test. {len(defects)} are left "
-            f"out. The rarest emotion is **{material.emotions[material.rare]}**: {train[material.rare]} texts train, "
-            f"**{test[material.rare]} to test**.")
+    rare, name = material.rare, material.emotions[material.rare]
+    return (f"{len(material.labels)} texts: {train.sum()} to train on and {test.sum()} to test. "
+            f"{len(defects)} are left out. The rarest emotion is **{name}**: "
+            f"{train[rare]} texts train, **{test[rare]} to test**.")
 
 def describe_effect(gain) -> str:   # a row of `compare_weightings`, as a named tuple
     "A difference in words. It counts where its interval is without 0 and its corrected p below 0.05."
@@ -30,7 +31,7 @@ def describe_effect(gain) -> str:   # a row of `compare_weightings`, as a named 
     return (f"{gain.difference:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}], p = {gain.p_holm:.3g} after Holm: "
             f"**{effect}**")
 
-# %% ../../../nbs/76g_texts_answers.ipynb #d3e1e9c6
+# %% ../../../nbs/76g_texts_answers.ipynb #a9be0382
 F1_OF_FEAR = .29   # Table 6, at a recall of 1.00
 
 def judge_recall(material: Material) -> str:
@@ -38,17 +39,19 @@ def judge_recall(material: Material) -> str:
     support, name = int(material.count("test")[material.rare]), material.emotions[material.rare]
     lowest, precision = exact_interval(6, 6)[0], F1_OF_FEAR / (2 - F1_OF_FEAR)
     if (name, support) != ("fear", 6):
-        return (f"The published 1.00 is of six texts: its exact interval begins at {lowest:.2f}. This corpus tests "
-                f"{support} of {name}.")
+        return (f"The published 1.00 is of six texts: its exact interval begins at {lowest:.2f}. "
+                f"This corpus tests {support} of {name}.")
     change = fisher_exact([[6, 0], [1, 5]]).pvalue
-    return (f"Published: 1 of 6 without weights and 6 of 6 with eq 2. Two independent samples of six differ like this "
-            f"with p = {change:.3f} (Fisher), before any correction for the eight numbers compared in a table. "
-            f"F1 {F1_OF_FEAR:.2f} at recall 1.00 is a precision of {precision:.2f}: about {round(6 / precision)} texts "
-            f"were called fear to find six. The exact interval of the recall begins at {lowest:.2f}.")
+    return ("Published: 1 of 6 without weights and 6 of 6 with eq 2. Two independent samples of six differ like "
+            f"this with p = {change:.3f} (Fisher), before any correction for the eight numbers compared in a "
+            "table. "
+            f"F1 {F1_OF_FEAR:.2f} at recall 1.00 is a precision of {precision:.2f}: about "
+            f"{round(6 / precision)} texts were called fear to find six. "
+            f"The exact interval of the recall begins at {lowest:.2f}.")
 
-# %% ../../../nbs/76g_texts_answers.ipynb #ba876bfb
-MADE_UP = ("*These texts are made up. The numbers show that everything runs; they say nothing about emotions or about "
-           "the paper.*\n\n")
+# %% ../../../nbs/76g_texts_answers.ipynb #b868b283
+MADE_UP = ("*These texts are made up. The numbers show that everything runs; they say nothing about emotions "
+           "or about the paper.*\n\n")
 
 def _gain_lines(gains: pd.DataFrame, with_system: bool) -> list[str]:
     "A bullet for each gain."
@@ -57,39 +60,45 @@ def _gain_lines(gains: pd.DataFrame, with_system: bool) -> list[str]:
 
 def best_system(outcome: Outcome) -> tuple[float, str]:
     "Highest macro F1 on the task's test texts, and the configuration that has it."
-    return max((float(macro_f1(outcome.counts("paper", name).sum(axis=0))), name) for name in outcome.configurations("paper"))
+    totals = {name: outcome.counts("paper", name).sum(axis=0) for name in outcome.configurations("paper")}
+    return max((float(macro_f1(total)), name) for name, total in totals.items())
 
 def answer_questions(outcome: Outcome, gains: pd.DataFrame) -> str:   # of `compare_weightings`
     "Both questions, for all systems."
     material = outcome.material
     rare, name = material.rare, material.emotions[material.rare]
     in_folds = outcome.counts("corrected", f"{outcome.lead}, unweighted")[:, rare].sum()
-    score, best = best_system(outcome)
+    in_test, (score, best) = material.count("test")[rare], best_system(outcome)
     of_lead = gains[(gains.measure == f"recall {name}") & (gains.system == outcome.lead)]
     return "\n".join([
         "1. **Does weighting help?** Macro F1, weighted less unweighted (the paper: +0.02 and +0.02):",
         *_gain_lines(gains[gains.measure == "macro F1"], with_system=True),
-        f"    - The highest macro F1 on the task's test texts is {score:.3f}, of *{best}* (the task's best system: 0.672).",
-        f"2. **Recall of {name}** ({material.count('test')[rare]} texts in the task's test, {in_folds} in the folds), "
+        f"    - The highest macro F1 on the task's test texts is {score:.3f}, of *{best}*. "
+        "The best system of the task has 0.672.",
+        f"2. **Recall of {name}** ({in_test} texts in the task's test, {in_folds} in the folds), "
         f"{outcome.lead}:",
         *_gain_lines(of_lead, with_system=False)])
+
+def _mean_found(outcome: Outcome, weighting: str) -> float:
+    "How many of the task's test texts of the rarest emotion the leading system finds, a mean over seeds."
+    total, rare = outcome.counts("paper", f"{outcome.lead}, {weighting}").sum(axis=0), outcome.material.rare
+    return total[rare, rare] / len(outcome.seeds)
 
 def answer_first(outcome: Outcome, gains: pd.DataFrame, demo: bool) -> str:   # whether all texts are made up
     "Both questions for the leading system, for the first screen."
     material = outcome.material
     support, name = material.count("test")[material.rare], material.emotions[material.rare]
     lines = gains[(gains.measure == "macro F1") & (gains.system == outcome.lead)]
-    counts = [outcome.counts("paper", f"{outcome.lead}, {way}").sum(axis=0) for way in ("unweighted", "weighted (eq 2)")]
-    plain, weighted = (f"{total[material.rare, material.rare] / len(outcome.seeds):.1f}" for total in counts)
+    plain, weighted = (_mean_found(outcome, weighting) for weighting in ("unweighted", "weighted (eq 2)"))
     return (MADE_UP if demo else "") + "\n".join([
         f"- **Does weighting help?** Macro F1 of {outcome.lead}, weighted less unweighted:",
         *_gain_lines(lines, with_system=False),
         f"- **What is a recall of 1.00 worth?** Of six texts its exact 95 % interval begins at "
         f"{exact_interval(6, 6)[0]:.2f}. Here {support} texts of {name} are tested in the task's split; "
-        f"{outcome.lead} finds {plain} of them unweighted and {weighted} with eq 2, a mean over "
+        f"{outcome.lead} finds {plain:.1f} of them unweighted and {weighted:.1f} with eq 2, a mean over "
         f"{len(outcome.seeds)} seeds."])
 
-# %% ../../../nbs/76g_texts_answers.ipynb #d092e0d6
+# %% ../../../nbs/76g_texts_answers.ipynb #e4cd1771
 def list_assumptions(models: list[str],         # keys of FINETUNED
                      recipes: dict[str, dict],  # model -> fields of FinetuningRecipe
                      trials: int,               # of the search for weights
@@ -98,19 +107,24 @@ def list_assumptions(models: list[str],         # keys of FINETUNED
     "Values that the paper does not give, and why each was chosen."
     low, high = (2 ** exponent for exponent in LOG2_WEIGHTS)
     found = [
-        ("recipes", recipes, "12 epochs, batch 8, AdamW at 4e-5 and dropout 0.1 are given for the pretrained model; "
-         "the one from nothing has its own"),
-        ("schedule", "linear decay after a warm-up of 6 % of the steps, gradients clipped at 1, at most 128 tokens, "
+        ("recipes", recipes,
+         "12 epochs, batch 8, AdamW at 4e-5 and dropout 0.1 are given for the pretrained model; the one from "
+         "nothing has its own"),
+        ("schedule",
+         "linear decay after a warm-up of 6 % of the steps, gradients clipped at 1, at most 128 tokens, "
          "no weight decay", "defaults of the package it names (Simple Transformers)"),
         ("batches", "grouped by length, padded to their longest text",
          "not given; it changes which texts meet in a batch"),
-        ("what is trained", "all weights", "'the remaining hyperparameters are kept constant to preserve the learned "
-         "features' is not read as a frozen encoder: the printed loss goes to 0"),
+        ("what is trained", "all weights",
+         "'the remaining hyperparameters are kept constant to preserve the learned features' is not read as "
+         "a frozen encoder: the printed loss goes to 0"),
         ("bands of eq 1", "a share on an edge belongs to the rarer band", "not said; no share lies on one"),
-        ("corrected protocol", f"{FOLDS} folds of different texts, stratified; seed s tests fold s; {VALIDATION:.0%} of "
-         "the training texts validate", "no validation set is described; nothing is known of speakers"),
-        ("search for weights", f"{trials} trials of Optuna's TPE, weights {low:g} to {high:g} on a logarithmic scale, "
-         "judged by a TF-IDF classifier on words",
+        ("corrected protocol",
+         f"{FOLDS} folds of different texts, stratified; seed s tests fold s; {VALIDATION:.0%} of the "
+         "training texts validate", "no validation set is described; nothing is known of speakers"),
+        ("search for weights",
+         f"{trials} trials of Optuna's TPE, weights {low:g} to {high:g} on a logarithmic scale, judged by a "
+         "TF-IDF classifier on words",
          "'optimization techniques' are proposed, none is named; a transformer a trial was too slow"),
         ("threshold", f"a miss is worth {miss} false alarms", "our choice")]
     if "distilbert" in models: return found

@@ -6,22 +6,23 @@
 __all__ = ['LOG2_WEIGHTS', 'SEARCHED', 'PROBABILITIES', 'search_weights', 'fit_ways', 'count_by_seed', 'count_with_threshold',
            'compare_ways', 'way_results', 'calibrate', 'calibration_results']
 
-# %% ../../../nbs/76d_texts_beyond.ipynb #5b1a7269
+# %% ../../../nbs/76d_texts_beyond.ipynb #36919ef9
+from collections.abc import Callable
 from functools import partial
 import numpy as np, pandas as pd
-from ...evaluation.calibration import (choose_threshold, expected_calibration_error, fit_temperature, named,
-                                              tempered)
+from ...evaluation.calibration import choose_threshold, expected_calibration_error
+from ...evaluation.calibration import fit_temperature, name_rare, temper
 from ...evaluation.classification import f1, macro_f1, recall, unweighted_accuracy
 from ...evaluation.intervals import holm, paired_difference
 from ...protocol.splits import Split
 from ...settings import Settings
 from ..essay import result
-from .fits import fit_texts, probabilities_of, text_counts
+from .fits import fit_texts, probabilities_of, take_largest, text_counts
 from .material import Material
 from .systems import Outcome, extend_outcome
 from ..tuning import search
 
-# %% ../../../nbs/76d_texts_beyond.ipynb #e350be4e
+# %% ../../../nbs/76d_texts_beyond.ipynb #c477bfac
 LOG2_WEIGHTS = (-2.0, 4.0)   # weights from 1/4 to 16
 
 def _weights(emotions: tuple[str, ...], trial: dict) -> list[float]:
@@ -31,7 +32,8 @@ def _weights(emotions: tuple[str, ...], trial: dict) -> list[float]:
 def _validate(material: Material, split: dict[int, list[Split]], settings: Settings,
               configurations: list[dict]) -> list[float]:
     "Macro F1 on the validation texts, for the weights of each trial."
-    tried = {str(number): dict(model="logistic regression", features=["words"], weights=_weights(material.emotions, trial))
+    judge = dict(model="logistic regression", features=["words"])
+    tried = {str(number): {**judge, "weights": _weights(material.emotions, trial)}
              for number, trial in enumerate(configurations)}
     table = fit_texts(material.said, material.targets, tried, split, settings, "search").table
     validation = table[table.side == "validation"].assign(side="test")
@@ -51,7 +53,7 @@ def search_weights(material: Material,
         rows.append(dict(seed=seed, **weights, validation_macro_F1=tried.value.max()))
     return pd.DataFrame(rows)
 
-# %% ../../../nbs/76d_texts_beyond.ipynb #1900d33b
+# %% ../../../nbs/76d_texts_beyond.ipynb #0e51b8bc
 SEARCHED = "weights searched"
 
 def fit_ways(outcome: Outcome,
@@ -71,33 +73,34 @@ def fit_ways(outcome: Outcome,
         found.append(fit_texts(said, targets, tuned, {row["seed"]: splits[row["seed"]]}, settings, SEARCHED))
     return extend_outcome(outcome, "corrected", found)
 
-# %% ../../../nbs/76d_texts_beyond.ipynb #56122b46
-def _of_seed(outcome: Outcome, configuration: str, seed: int, decide=None) -> np.ndarray:   # (tested texts, c, c)
-    "Confusion counts of one seed."
+# %% ../../../nbs/76d_texts_beyond.ipynb #cd4344e3
+def _count(outcome: Outcome, configuration: str, seed: int,
+           decide: Callable = take_largest) -> np.ndarray:   # (tested texts, c, c)
+    "Confusion counts of one seed in the corrected protocol."
     rows, material = outcome.rows("corrected", configuration, seed), outcome.material
-    decide = dict(decide=decide) if decide else {}
-    return text_counts(rows, configuration, material.labels, len(material.emotions), **decide)
+    return text_counts(rows, configuration, material.labels, len(material.emotions), decide)
 
 def count_by_seed(outcome: Outcome, configuration: str) -> np.ndarray:   # (seeds x tested texts, c, c)
     "Confusion counts in the corrected protocol, one seed after the other."
-    return np.concatenate([_of_seed(outcome, configuration, seed) for seed in outcome.seeds])
+    return np.concatenate([_count(outcome, configuration, seed) for seed in outcome.seeds])
 
 def count_with_threshold(outcome: Outcome, configuration: str,
                          miss: float,                      # false alarms that one miss is worth
-                         ) -> tuple[np.ndarray, int]:      # as `count_by_seed`; seeds that could choose a threshold
+                         ) -> tuple[np.ndarray, int]:      # counts as `count_by_seed`; seeds that chose
     "Confusion counts where each seed's threshold names the rarest emotion."
     parts, chosen, rare = [], 0, outcome.material.rare
     for seed in outcome.seeds:
         rows = outcome.rows("corrected", configuration, seed)
         validation = rows[rows.side == "validation"]
-        is_rare, decide = outcome.material.labels[validation.row] == rare, None
+        is_rare, decide = outcome.material.labels[validation.row] == rare, take_largest
         if is_rare.any():
             threshold = choose_threshold(validation[f"p_{rare}"].to_numpy(), is_rare, miss)
-            decide, chosen = partial(named, rare=rare, threshold=threshold), chosen + 1
-        parts.append(_of_seed(outcome, configuration, seed, decide))
+            decide = partial(name_rare, rare=rare, threshold=threshold)
+            chosen += 1
+        parts.append(_count(outcome, configuration, seed, decide))
     return np.concatenate(parts), chosen
 
-# %% ../../../nbs/76d_texts_beyond.ipynb #67ab0248
+# %% ../../../nbs/76d_texts_beyond.ipynb #4b755d91
 def _pair_ways(outcome: Outcome, ways: list[str], miss: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     "Way -> its counts and those of the unweighted system, text by text."
     lead, rare = outcome.lead, outcome.material.emotions[outcome.material.rare]
@@ -113,51 +116,62 @@ def _macro_f1_interval(counts: np.ndarray, seed: int) -> tuple[float, float]:
     low, high = np.quantile(scores, [.025, .975])
     return float(low), float(high)
 
+def _scores(total: np.ndarray, rare: int) -> dict:   # (c, c)
+    "Macro F1 and recall, and what was made of the rarest emotion."
+    return dict(macro_F1=float(macro_f1(total)), macro_recall=float(unweighted_accuracy(total)),
+                rare_recall=float(recall(total)[rare]), rare_F1=float(f1(total)[rare]),
+                called_rare=int(total[:, rare].sum()))
+
+# %% ../../../nbs/76d_texts_beyond.ipynb #b9691b9c
 def compare_ways(outcome: Outcome,
                  ways: list[str],      # of the leading system, the unweighted one first
                  miss: float,          # false alarms that one miss is worth, for the threshold
                  resamples: int, seed: int,
-                 ) -> pd.DataFrame:    # way, scores, called_rare, difference, low, high, p, F1_low, F1_high, p_holm
+                 ) -> pd.DataFrame:    # way, scores, called_rare, F1_low, F1_high, fields of Paired, p_holm
     "Scores of each way, and its macro F1 less that of the unweighted system, paired over texts."
-    rows, rare = [], outcome.material.rare
+    rows = []
     for way, (mine, plain) in _pair_ways(outcome, ways, miss).items():
-        total = mine.sum(axis=0)
         F1_low, F1_high = _macro_f1_interval(mine, seed)
-        rows.append(dict(way=way, macro_F1=float(macro_f1(total)), macro_recall=float(unweighted_accuracy(total)),
-                         rare_recall=float(recall(total)[rare]), rare_F1=float(f1(total)[rare]),
-                         called_rare=int(total[:, rare].sum()), F1_low=F1_low, F1_high=F1_high,
-                         **paired_difference(mine, plain, macro_f1, resamples, seed)._asdict()))
+        paired = paired_difference(mine, plain, macro_f1, resamples, seed)
+        scores = _scores(mine.sum(axis=0), outcome.material.rare)
+        rows.append(dict(way=way, **scores, F1_low=F1_low, F1_high=F1_high, **paired._asdict()))
     table = pd.DataFrame(rows)
     table.loc[1:, "p_holm"] = holm(table.p[1:].tolist())
     return table
 
-def way_results(outcome: Outcome, ways: pd.DataFrame) -> list[dict]:   # of `compare_ways`; rows of results.csv
+def way_results(outcome: Outcome,
+                ways: pd.DataFrame,   # of `compare_ways`
+                ) -> list[dict]:      # rows of results.csv
     "Macro F1 of each way as rows of results.csv."
     n, seeds = outcome.tested("corrected").sum(), len(outcome.seeds)
     return [result("Beyond", f"{outcome.lead}, {row.way}", "macro F1", "corrected", row.macro_F1, row.F1_low,
                    row.F1_high, n, seeds) for row in ways.itertuples()]
 
-# %% ../../../nbs/76d_texts_beyond.ipynb #bcc86498
-PROBABILITIES = {"plain": "as it is", "tempered": "with a temperature"}   # kind -> its name in tables and figures
+# %% ../../../nbs/76d_texts_beyond.ipynb #626dacb4
+PROBABILITIES = {"plain": "as it is", "tempered": "with a temperature"}   # kind -> its name in results
 
-def calibrate(outcome: Outcome, configuration: str) -> dict[str, np.ndarray]:   # plain and tempered: (n, c); true: (n,)
-    "Probabilities of the tested texts, plain and tempered on each seed's validation texts, with the true classes."
+def calibrate(outcome: Outcome, configuration: str,
+              ) -> dict[str, np.ndarray]:   # plain and tempered: (n, c); true: (n,)
+    "Probabilities of the tested texts, plain and tempered on validation texts, with the true classes."
     found = dict(plain=[], tempered=[], true=[])
     for seed in outcome.seeds:
         rows = outcome.rows("corrected", configuration, seed)
         validation, test = rows[rows.side == "validation"], rows[rows.side == "test"]
         temperature = fit_temperature(probabilities_of(validation), outcome.material.labels[validation.row])
         found["plain"].append(probabilities_of(test))
-        found["tempered"].append(tempered(probabilities_of(test), temperature))
+        found["tempered"].append(temper(probabilities_of(test), temperature))
         found["true"].append(outcome.material.labels[test.row])
     return {kind: np.concatenate(parts) for kind, parts in found.items()}
 
-def calibration_results(outcome: Outcome, configurations: list[str]) -> list[dict]:   # rows of results.csv
+def calibration_results(outcome: Outcome,
+                        configurations: list[str],
+                        ) -> list[dict]:   # rows of results.csv
     "The expected calibration error of each configuration, before and after the temperature."
     rows, n, seeds = [], outcome.tested("corrected").sum(), len(outcome.seeds)
     for name in configurations:
         found = calibrate(outcome, name)
         for kind, label in PROBABILITIES.items():
             error = expected_calibration_error(found[kind], found["true"])
-            rows.append(result("Calibration", name, f"ECE, {label}", "corrected", error, error, error, n, seeds))
+            column = f"ECE, {label}"
+            rows.append(result("Calibration", name, column, "corrected", error, error, error, n, seeds))
     return rows

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STEPS', 'draw_distribution', 'draw_losses', 'draw_confusions', 'draw_f1', 'draw_gains', 'draw_reliability']
 
-# %% ../../../nbs/76e_texts_figures.ipynb #8dbe0eed
+# %% ../../../nbs/76e_texts_figures.ipynb #db3a5c17
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns
 from ...evaluation.calibration import expected_calibration_error, reliability_curve
 from ..reporting import interval_plot
@@ -14,7 +14,7 @@ from .material import Material
 from .scores import OF_TABLE
 from .systems import WEIGHTINGS, Outcome
 
-# %% ../../../nbs/76e_texts_figures.ipynb #db59e731
+# %% ../../../nbs/76e_texts_figures.ipynb #a1317a84
 def draw_distribution(material: Material) -> plt.Figure:
     "Texts of each emotion, to train on and to test (the paper's Figure 1)."
     figure, axis = plt.subplots(figsize=(7, 3.2))
@@ -27,7 +27,7 @@ def draw_distribution(material: Material) -> plt.Figure:
     axis.legend(frameon=False)
     return figure
 
-# %% ../../../nbs/76e_texts_figures.ipynb #ab2c77a1
+# %% ../../../nbs/76e_texts_figures.ipynb #e70d7d08
 STEPS = 25   # of the moving mean
 
 def _losses(outcome: Outcome, system: str, weighting: str) -> pd.Series:
@@ -49,7 +49,7 @@ def draw_losses(outcome: Outcome, systems: list[str]) -> plt.Figure:   # that we
     axes.flat[-1].legend(frameon=False)
     return figure
 
-# %% ../../../nbs/76e_texts_figures.ipynb #6cfb384b
+# %% ../../../nbs/76e_texts_figures.ipynb #c99f24ef
 def _draw_confusions(axis, total: np.ndarray, emotions: tuple[str, ...], supports: np.ndarray) -> None:
     "One confusion matrix, as shares of its rows; (c, c) counts."
     rows = [f"{emotion} ({support})" for emotion, support in zip(emotions, supports)]
@@ -60,7 +60,7 @@ def _draw_confusions(axis, total: np.ndarray, emotions: tuple[str, ...], support
     axis.tick_params(axis="y", rotation=0)
 
 def draw_confusions(outcome: Outcome) -> plt.Figure:
-    "Which emotion is taken for which by the leading system, on the task's test texts (the paper's Figures 4 and 6)."
+    "Which emotion the leading system takes for which, on the task's test texts (Figures 4 and 6)."
     figure, axes = plt.subplots(1, len(WEIGHTINGS), figsize=(13, 4.2), sharey=True)
     supports = outcome.material.count("test")
     for axis, weighting in zip(axes, WEIGHTINGS):
@@ -70,14 +70,14 @@ def draw_confusions(outcome: Outcome) -> plt.Figure:
     axes[0].set_ylabel("labelled (texts tested)")
     return figure
 
-# %% ../../../nbs/76e_texts_figures.ipynb #77657380
+# %% ../../../nbs/76e_texts_figures.ipynb #9ae49da4
 def draw_f1(outcome: Outcome,
             scores: list[dict],        # of `score_results`
             published: pd.DataFrame,   # of `load_published`
             ) -> plt.Figure:
     "F1 of each emotion by weighting, of the leading system (the paper's Figures 5 and 7)."
     table = pd.DataFrame(scores)
-    emotions = dict(zip((f"F1 {emotion}" for emotion in outcome.material.emotions), outcome.material.emotions))
+    emotions = {f"F1 {emotion}": emotion for emotion in outcome.material.emotions}
     table = table[table.stands_for.notna() & table.column.isin(list(emotions))]
     printed = published.set_index(["item", "row", "column"]).value
     keys = list(zip(table.stands_for.map(OF_TABLE), table.stands_for, table.column))
@@ -87,15 +87,16 @@ def draw_f1(outcome: Outcome,
     for axis in figure.axes: axis.set(xlim=(-.03, 1.03), xlabel="F1")
     return figure
 
-# %% ../../../nbs/76e_texts_figures.ipynb #ea83603f
+# %% ../../../nbs/76e_texts_figures.ipynb #e3e3e372
 def draw_gains(gains: pd.DataFrame) -> plt.Figure:   # of `compare_weightings`
     "What class weights change in each measure, for each system and protocol."
     equation = gains.weighting.str.extract(r"\((.*)\)")[0]
-    table = gains.assign(row=gains.system + ", " + equation, column=gains.measure, reproduced=gains.difference)
+    rows = gains.system + ", " + equation
+    table = gains.assign(row=rows, column=gains.measure, reproduced=gains.difference)
     titles = {measure: f"gain in {measure}" for measure in gains.measure.unique()}
     return interval_plot(table, titles=titles, zero=True, label="{} protocol")
 
-# %% ../../../nbs/76e_texts_figures.ipynb #3f3d9ff9
+# %% ../../../nbs/76e_texts_figures.ipynb #70e0a2af
 def _draw_reliability(axis, found: dict[str, np.ndarray]) -> None:   # of `calibrate`
     "One panel: the share of right answers by confidence, before and after the temperature."
     for kind, label in PROBABILITIES.items():
@@ -107,8 +108,9 @@ def _draw_reliability(axis, found: dict[str, np.ndarray]) -> None:   # of `calib
     axis.legend(frameon=False, loc="upper left")
 
 def draw_reliability(outcome: Outcome, configurations: list[str]) -> plt.Figure:
-    "How often answers are right at each confidence, in the corrected protocol; a point on the diagonal is honest."
-    figure, axes = plt.subplots(1, len(configurations), figsize=(4 * len(configurations), 3.8), sharey=True, squeeze=False)
+    "How often answers are right at each confidence, in the corrected protocol."
+    size = (4 * len(configurations), 3.8)
+    figure, axes = plt.subplots(1, len(configurations), figsize=size, sharey=True, squeeze=False)
     for axis, name in zip(axes.flat, configurations):
         _draw_reliability(axis, calibrate(outcome, name))
         axis.set(title=name.replace(", ", ",\n", 1))

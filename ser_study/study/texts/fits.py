@@ -24,7 +24,7 @@ def complete_configuration(configuration: dict,         # what differs from FINE
     held = contents[configuration["checkpoint"]]
     return {**FINETUNING, **configuration, "contents": held, "device": device, "seed": seed}
 
-# %% ../../../nbs/76_texts_fits.ipynb #f12226a3
+# %% ../../../nbs/76_texts_fits.ipynb #af989bc0
 def _tasks(kind: str,                    # checkpoint or model: configurations that name one
            arrays: dict,                 # texts and targets
            configurations: dict[str, dict], splits: dict[int, list[Split]], settings: Settings,
@@ -32,7 +32,8 @@ def _tasks(kind: str,                    # checkpoint or model: configurations t
     "(configuration, split, seed) -> the task of one fit, for all configurations of a kind."
     chosen = {name: c for name, c in configurations.items() if kind in c}
     device = choose_device(settings.device)
-    contents = {c["checkpoint"]: checkpoint_contents(c["checkpoint"]) for c in chosen.values() if "checkpoint" in c}
+    checkpoints = {c["checkpoint"] for c in chosen.values() if "checkpoint" in c}
+    contents = {checkpoint: checkpoint_contents(checkpoint) for checkpoint in checkpoints}
     tasks = {}
     for seed, of_seed in splits.items():
         for split in of_seed:
@@ -50,7 +51,7 @@ def _sides(table: pd.DataFrame, splits: dict[int, list[Split]]) -> list[str]:
     keys = zip(table.split, table.seed, table.row)
     return ["validation" if key in validation else "test" for key in keys]
 
-# %% ../../../nbs/76_texts_fits.ipynb #f6eecc78
+# %% ../../../nbs/76_texts_fits.ipynb #5c018708
 KINDS = {"checkpoint": (fit_text, "fine-tuning"), "model": (fit_baseline, "TF-IDF")}
 
 def fit_texts(texts: np.ndarray,                       # (n,) fixed-width text
@@ -86,7 +87,7 @@ def text_counts(table: pd.DataFrame,                # of `fit_texts`
                 classes: int,
                 decide: Callable = take_largest,    # (k, c) probabilities -> (k,) class numbers
                 ) -> np.ndarray:                    # (tested texts, c, c), in the order of their rows
-    "Confusion counts of the tested texts, summed over splits and seeds. `KeyError` for a configuration without predictions."
+    "Confusion counts of the tested texts, summed over splits and seeds. `KeyError` without predictions."
     mine = table[(table.configuration == configuration) & (table.side == "test")]
     if not len(mine): raise KeyError(configuration)
     rows, unit = np.unique(mine.row, return_inverse=True)

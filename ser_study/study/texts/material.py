@@ -6,7 +6,7 @@
 __all__ = ['ORDER', 'PRINTED', 'FOLDS', 'VALIDATION', 'printed_name', 'order_emotions', 'Material', 'Selected', 'select_texts',
            'split_texts', 'different_splits']
 
-# %% ../../../nbs/76a_texts_material.ipynb #5e04f58d
+# %% ../../../nbs/76a_texts_material.ipynb #2db81d5b
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from ...labels import MEACORPUS_EMOTIONS
 from ...protocol.splits import Split, grouped_folds, named_split
 from ...settings import StudyError
 
-# %% ../../../nbs/76a_texts_material.ipynb #40189324
+# %% ../../../nbs/76a_texts_material.ipynb #f8b9c576
 ORDER = ("neutral", "disgust", "anger", "happiness", "sadness", "fear")   # of Table 1
 PRINTED = {meaning: name for name, meaning in MEACORPUS_EMOTIONS.items()}
 
@@ -31,11 +31,11 @@ def order_emotions(emotions: set[str]) -> list[str]:
     known = [name for name in ORDER if name in emotions]
     return known + sorted(emotions - set(ORDER))
 
-# %% ../../../nbs/76a_texts_material.ipynb #374373d7
+# %% ../../../nbs/76a_texts_material.ipynb #f13b7438
 @dataclass(frozen=True)
 class Material:
     "The texts that are studied, with their classes and the task's own split."
-    utterances: pd.DataFrame        # n rows; `sentence` is the text without case and extra spaces, `audio_key` its hash
+    utterances: pd.DataFrame        # n rows; `sentence`: without case and extra spaces; `audio_key`: the hash
     labels: np.ndarray              # (n,) class numbers
     emotions: tuple[str, ...]       # c names, as the paper prints them
     official: Split                 # train and test; nothing validates
@@ -64,10 +64,11 @@ class Material:
         "The number of the class with the fewest training texts."
         return int(self.count("train").argmin())
 
-# %% ../../../nbs/76a_texts_material.ipynb #2be271ac
+# %% ../../../nbs/76a_texts_material.ipynb #703971f5
 def _reasons(utterances: pd.DataFrame) -> np.ndarray:   # (n,)
     "Why each text cannot be studied; empty where it can."
-    lacks = [utterances.transcript.isna(), utterances.emotion.isna(), ~utterances.split.isin(["train", "test"])]
+    no_side = ~utterances.split.isin(["train", "test"])
+    lacks = [utterances.transcript.isna(), utterances.emotion.isna(), no_side]
     return np.select(lacks, ["no transcript", "no emotion", "neither train nor test"], "")
 
 class Selected(NamedTuple):
@@ -78,7 +79,8 @@ class Selected(NamedTuple):
 def select_texts(reading: Reading) -> Selected:   # of `load_corpora`
     "The texts with words, an emotion and a side. `StudyError` where train or test has none."
     reasons = _reasons(reading.utterances)
-    dropped = [(name, reason, "", True) for name, reason in zip(reading.utterances.utterance, reasons) if reason]
+    names = reading.utterances.utterance
+    dropped = [(name, reason, "", True) for name, reason in zip(names, reasons) if reason]
     texts = reading.utterances[reasons == ""].reset_index(drop=True)
     if set(texts.split) != {"train", "test"}:
         corpora = ", ".join(reading.utterances.corpus.unique())
@@ -91,7 +93,7 @@ def select_texts(reading: Reading) -> Selected:   # of `load_corpora`
     material = Material(texts, labels, tuple(map(printed_name, emotions)), official)
     return Selected(material, pd.DataFrame(unread_defects(reading) + dropped, columns=DEFECT))
 
-# %% ../../../nbs/76a_texts_material.ipynb #9fdf10b3
+# %% ../../../nbs/76a_texts_material.ipynb #37484673
 FOLDS, VALIDATION = 5, .15   # of the corrected protocol; the share of the training texts that validates
 
 def split_texts(material: Material,
@@ -104,5 +106,6 @@ def split_texts(material: Material,
 
 def different_splits(splits: dict[str, dict[int, list[Split]]]) -> list[Split]:
     "Every split of both protocols once, the task's own first."
-    named = {split.name: split for of_protocol in splits.values() for of_seed in of_protocol.values() for split in of_seed}
+    of_seeds = [of_seed for of_protocol in splits.values() for of_seed in of_protocol.values()]
+    named = {split.name: split for of_seed in of_seeds for split in of_seed}
     return list(named.values())

@@ -6,7 +6,7 @@
 __all__ = ['FINETUNED', 'WEIGHTINGS', 'PAPER_CHECKPOINT', 'NAMES', 'weigh_systems', 'split_name', 'find_checkpoints', 'Outcome',
            'fit_systems', 'extend_outcome', 'name_predictions']
 
-# %% ../../../nbs/76b_texts_systems.ipynb #9973ef76
+# %% ../../../nbs/76b_texts_systems.ipynb #2a3bc77d
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
@@ -18,7 +18,7 @@ from ..fits import Predictions
 from .fits import fit_texts, probabilities_of, take_largest, text_counts
 from .material import Material
 
-# %% ../../../nbs/76b_texts_systems.ipynb #a643c14f
+# %% ../../../nbs/76b_texts_systems.ipynb #26d2d917
 FINETUNED = {"scratch": "small transformer from nothing", "minilm": "MiniLM (English)",
              "distilbert": "DistilBERT (Spanish tweets)"}
 WEIGHTINGS = {"unweighted": "none", "weighted (eq 1)": "banded", "weighted (eq 2)": "inverse frequency"}
@@ -34,8 +34,9 @@ def split_name(configuration: str) -> tuple[str, str]:
     system, weighting = configuration.rsplit(", ", 1)
     return system, weighting
 
-# %% ../../../nbs/76b_texts_systems.ipynb #de39a39e
-PAPER_CHECKPOINT = "francisco-perez-sorrosal/distilbert-base-uncased-finetuned-with-spanish-tweets-clf-cleaned-ds"
+# %% ../../../nbs/76b_texts_systems.ipynb #aba6ed71
+PAPER_CHECKPOINT = ("francisco-perez-sorrosal/"
+                    "distilbert-base-uncased-finetuned-with-spanish-tweets-clf-cleaned-ds")
 
 def find_checkpoints(models: list[str],          # keys of FINETUNED
                      settings: Settings) -> dict[str, str]:   # model -> its checkpoint
@@ -49,7 +50,7 @@ def find_checkpoints(models: list[str],          # keys of FINETUNED
         pull(found["distilbert"])
     return found
 
-# %% ../../../nbs/76b_texts_systems.ipynb #35d2601e
+# %% ../../../nbs/76b_texts_systems.ipynb #263bad1c
 @dataclass(frozen=True)
 class Outcome:
     "Predictions of all configurations in each protocol, and what each fit cost."
@@ -84,7 +85,7 @@ class Outcome:
         rows = table[table.side == "test"].row.unique()
         return np.bincount(self.material.labels[rows], minlength=len(self.material.emotions))
 
-# %% ../../../nbs/76b_texts_systems.ipynb #55e69c4e
+# %% ../../../nbs/76b_texts_systems.ipynb #8be91109
 def _facts(fits: list[dict], protocol: str) -> pd.DataFrame:
     "Facts of fits, with their protocol."
     return pd.DataFrame([dict(protocol=protocol, **fact) for fact in fits])
@@ -95,7 +96,7 @@ def fit_systems(material: Material,
                 settings: Settings,
                 stage: Callable,                            # of `Study`: measures a block
                 ) -> Outcome:
-    "Predictions of every system with every weighting in each protocol. The first system of the first protocol leads."
+    "Predictions of every system with every weighting in each protocol. The first system leads."
     predictions, facts = {}, []
     for protocol, chosen in systems.items():
         weighed = weigh_systems(chosen)
@@ -114,15 +115,17 @@ def extend_outcome(outcome: Outcome, protocol: str, found: list[Predictions]) ->
     return replace(outcome, predictions={**outcome.predictions, protocol: table},
                    fits=pd.concat([outcome.fits, facts], ignore_index=True))
 
-# %% ../../../nbs/76b_texts_systems.ipynb #d8f20671
-NAMES = ("utterance", "unit", "protocol", "configuration", "split", "side", "true")   # columns of few different texts
+# %% ../../../nbs/76b_texts_systems.ipynb #48ef8860
+NAMES = ["utterance", "unit", "protocol", "configuration", "split", "seed", "side", "true"]   # columns
 
-def name_predictions(outcome: Outcome) -> pd.DataFrame:   # NAMES, seed, and a column for each emotion
+def name_predictions(outcome: Outcome) -> pd.DataFrame:   # NAMES, and a column for each emotion
     "All predictions as a run keeps them. The unit that an interval resamples is the text."
     material, emotions = outcome.material, list(outcome.material.emotions)
-    table = pd.concat([part.assign(protocol=protocol) for protocol, part in outcome.predictions.items()], ignore_index=True)
+    parts = [part.assign(protocol=protocol) for protocol, part in outcome.predictions.items()]
+    table = pd.concat(parts, ignore_index=True)
     utterances = material.utterances.utterance.to_numpy()[table.row]
-    table = table.assign(utterance=utterances, unit=utterances, true=np.array(emotions)[material.labels[table.row]])
+    true = np.array(emotions)[material.labels[table.row]]
+    table = table.assign(utterance=utterances, unit=utterances, true=true)
     table = table.rename(columns={f"p_{number}": emotion for number, emotion in enumerate(emotions)})
-    types = {name: "category" for name in NAMES} | {"seed": "int16"} | {emotion: "float32" for emotion in emotions}
-    return table[["utterance", "unit", "protocol", "configuration", "split", "seed", "side", "true", *emotions]].astype(types)
+    types = dict.fromkeys(NAMES, "category") | dict(seed="int16") | dict.fromkeys(emotions, "float32")
+    return table[[*NAMES, *emotions]].astype(types)

@@ -7,7 +7,7 @@ __all__ = ['TITLES', 'show_corpus', 'loss_shares', 'show_loss_shares', 'show_spl
            'show_recipe', 'show_fits', 'score_table', 'show_scores', 'show_gains', 'show_recalls', 'show_searched',
            'show_ways', 'confident_errors', 'show_errors']
 
-# %% ../../../nbs/76f_texts_tables.ipynb #3596003f
+# %% ../../../nbs/76f_texts_tables.ipynb #3e4dd284
 from itertools import product
 import great_tables, numpy as np, pandas as pd
 from IPython.display import Markdown
@@ -19,32 +19,34 @@ from ...protocol.splits import Split, describe_splits
 from ..reporting import show_table
 from .fits import probabilities_of
 from .material import Material
-from .scores import weights_of
+from .scores import weigh_classes
 from .systems import WEIGHTINGS, Outcome
 
-# %% ../../../nbs/76f_texts_tables.ipynb #01fa3de6
+# %% ../../../nbs/76f_texts_tables.ipynb #26abdc53
 def show_corpus(material: Material) -> great_tables.GT:
     "Texts and shares of each emotion and its class weights (the paper's Tables 1, 3 and 5)."
-    train, weights = material.count("train"), weights_of(material)
+    train, weights = material.count("train"), weigh_classes(material)
     table = pd.DataFrame(dict(emotion=material.emotions, train=train, percent=100 * train / train.sum(),
                               test=material.count("test"), eq_1=weights["weighted (eq 1)"],
                               eq_2=weights["weighted (eq 2)"]))
-    note = ("The paper prints shares and the weights of eq 2 cut off, not rounded. It does not print how many texts "
-            "of each emotion are tested.")
+    note = ("The paper prints shares and the weights of eq 2 cut off, not rounded. It does not print how "
+            "many texts of each emotion are tested.")
     return show_table(table, "Tables 1, 3 and 5: texts, shares and class weights", note, 2, identity="table1")
 
-def loss_shares(material: Material) -> pd.DataFrame:   # emotion, and its percentage of the loss under each weighting
-    "Percentage of the training loss that each emotion brings while the model knows nothing and all texts cost the same."
+def loss_shares(material: Material) -> pd.DataFrame:   # emotion, and a percentage for each weighting
+    "Percentage of the training loss that each emotion brings while all texts cost the same."
     train = material.count("train")
-    brought = {name: train * weights for name, weights in weights_of(material).items()}
-    return pd.DataFrame(dict(emotion=material.emotions, **{name: 100 * b / b.sum() for name, b in brought.items()}))
+    brought = {name: train * weights for name, weights in weigh_classes(material).items()}
+    shares = {name: 100 * loss / loss.sum() for name, loss in brought.items()}
+    return pd.DataFrame(dict(emotion=material.emotions, **shares))
 
 def show_loss_shares(material: Material) -> great_tables.GT:
     "The table of `loss_shares`."
-    return show_table(loss_shares(material), "Percentage of the loss that each emotion brings at the first step",
-                      "A text's loss times the weight of its emotion, summed over the training texts.", 1, identity="loss")
+    note = "A text's loss times the weight of its emotion, summed over the training texts."
+    title = "Percentage of the loss that each emotion brings at the first step"
+    return show_table(loss_shares(material), title, note, 1, identity="loss")
 
-# %% ../../../nbs/76f_texts_tables.ipynb #c216ab95
+# %% ../../../nbs/76f_texts_tables.ipynb #e5a518ad
 def show_splits(material: Material, splits: list[Split]) -> great_tables.GT:
     "How many texts of each emotion stand on each side of each split."
     table = describe_splits(splits, np.array(material.emotions)[material.labels], material.groups)
@@ -58,17 +60,19 @@ def show_leakage(leakage: Leakage) -> great_tables.GT | Markdown:
     note = f"Looked for {checked}; a sentence is a text without case and extra spaces."
     return show_table(leakage.table, "What two sides share", note, identity="audit")
 
-# %% ../../../nbs/76f_texts_tables.ipynb #3d42a168
-def show_tokens(texts: list[str], checkpoint: str, name: str, material: Material, seed: int) -> great_tables.GT:
+# %% ../../../nbs/76f_texts_tables.ipynb #32ab6ef2
+def show_tokens(texts: list[str],
+                checkpoint: str, name: str,   # of the model
+                material: Material, seed: int) -> great_tables.GT:
     "The pieces in which a model reads texts. A model from nothing learns its pieces from the training texts."
     set_seed(seed)
     training = material.said[material.official.train].tolist()
     tokenizer, _ = load_classifier(checkpoint, {}, training, len(material.emotions), FinetuningRecipe())
     no_labels = np.zeros((len(texts), len(material.emotions)))
     read = tokenised(np.array(texts), no_labels, tokenizer, 128).tokens
-    rows = [dict(text=text, tokens=len(ids["input_ids"]),
-                 pieces=" ".join(tokenizer.convert_ids_to_tokens(ids["input_ids"]))) for text, ids in zip(texts, read)]
-    return show_table(pd.DataFrame(rows), f"What {name} reads", "Texts of ours, not of the corpus.", identity="tokens")
+    pieces = [tokenizer.convert_ids_to_tokens(ids["input_ids"]) for ids in read]
+    table = pd.DataFrame(dict(text=texts, tokens=map(len, pieces), pieces=map(" ".join, pieces)))
+    return show_table(table, f"What {name} reads", "Texts of ours, not of the corpus.", identity="tokens")
 
 def show_recipe(configuration: dict,         # checkpoint and recipe of a fine-tuned system
                 name: str, material: Material,
@@ -77,10 +81,10 @@ def show_recipe(configuration: dict,         # checkpoint and recipe of a fine-t
     "The network and its recipe beside the paper's (Table 2)."
     recipe = FinetuningRecipe(**configuration["recipe"])
     training = material.said[material.official.train].tolist()
-    config = load_classifier(configuration["checkpoint"], {}, training, len(material.emotions), recipe)[1].config
-    ours = {"transformer layers": config.num_hidden_layers, "attention heads": config.num_attention_heads,
-            "dropout": recipe.dropout, "epochs": recipe.epochs, "batch size": recipe.batch_size,
-            "learning rate": recipe.learning_rate}
+    _, model = load_classifier(configuration["checkpoint"], {}, training, len(material.emotions), recipe)
+    ours = {"transformer layers": model.config.num_hidden_layers,
+            "attention heads": model.config.num_attention_heads, "dropout": recipe.dropout,
+            "epochs": recipe.epochs, "batch size": recipe.batch_size, "learning rate": recipe.learning_rate}
     printed = published[published["item"] == "Table 2"].set_index("column").value
     table = pd.DataFrame([dict(what=what, published=f"{printed[what]:g}", ours=f"{value:g}")
                           for what, value in ours.items()])
@@ -91,11 +95,11 @@ def show_fits(outcome: Outcome) -> great_tables.GT:
     groups = outcome.fits.groupby(["protocol", "configuration"], sort=False)
     table = groups.agg(fits=("seed", "size"), texts=("trained_on", "mean"), parameters=("parameters", "mean"),
                        seconds=("wall_s", "median")).reset_index()
-    note = ("seconds: median of a fit on one core, as measured when it was computed. Parameters of TF-IDF grow with "
-            "its vocabulary.")
+    note = ("seconds: median of a fit on one core, as measured when it was computed. Parameters of TF-IDF "
+            "grow with its vocabulary.")
     return show_table(table, "Fits", note, 0, identity="fits")
 
-# %% ../../../nbs/76f_texts_tables.ipynb #07aa7add
+# %% ../../../nbs/76f_texts_tables.ipynb #6ac2eecc
 def _cell(score) -> str:
     "A value with its interval."
     return f"{score.reproduced:.2f} [{score.low:.2f}, {score.high:.2f}]"
@@ -113,20 +117,21 @@ def score_table(outcome: Outcome,
         table[f"{what}, {weighting}"] = [_cell(score) for score in mine.itertuples()]
     return table
 
-TITLES = {"paper": ("the task's split", "table4"), "corrected": ("folds of different texts", "table4corrected")}
+TITLES = {"paper": ("the task's split", "table4"),
+          "corrected": ("folds of different texts", "table4corrected")}
 
 def show_scores(outcome: Outcome, scores: list[dict], protocol: str) -> great_tables.GT:
     "The table of `score_table`."
     where, identity = TITLES[protocol]
-    note = (f"Counts of {len(outcome.seeds)} seeds with 95 % intervals over texts; tested: supports. In the corrected "
-            "protocol five seeds test each text once.")
-    return show_table(score_table(outcome, scores, protocol), f"Tables 4 and 6: {outcome.lead}, {where}", note,
-                      identity=identity)
+    note = (f"Counts of {len(outcome.seeds)} seeds with 95 % intervals over texts; tested: supports. In the "
+            "corrected protocol five seeds test each text once.")
+    title = f"Tables 4 and 6: {outcome.lead}, {where}"
+    return show_table(score_table(outcome, scores, protocol), title, note, identity=identity)
 
 def show_gains(outcome: Outcome, gains: pd.DataFrame) -> great_tables.GT:   # of `compare_weightings`
     "What class weights change."
-    note = (f"Paired over texts and all {len(outcome.seeds)} seeds: bootstrap intervals, sign-flip p, Holm's correction "
-            "within a protocol. The paper prints +0.02 and +0.02 macro F1.")
+    note = (f"Paired over texts and all {len(outcome.seeds)} seeds: bootstrap intervals, sign-flip p, Holm's "
+            "correction within a protocol. The paper prints +0.02 and +0.02 macro F1.")
     return show_table(gains, "Weighted less unweighted", note, identity="question1")
 
 def show_recalls(outcome: Outcome, recalls: pd.DataFrame) -> great_tables.GT:   # of `exact_recalls`
@@ -137,7 +142,7 @@ def show_recalls(outcome: Outcome, recalls: pd.DataFrame) -> great_tables.GT:   
     note = "Clopper-Pearson. The published recalls are read as whole texts of this test set."
     return show_table(recalls, title, note, 2, identity="question2")
 
-# %% ../../../nbs/76f_texts_tables.ipynb #41e0b530
+# %% ../../../nbs/76f_texts_tables.ipynb #7f6f0fd9
 def show_searched(searched: pd.DataFrame, trials: int) -> great_tables.GT:   # of `search_weights`
     "The weights that the search found."
     return show_table(searched, f"Weights found in {trials} trials", decimals=2, identity="searched")
@@ -148,12 +153,14 @@ def show_ways(outcome: Outcome, ways: pd.DataFrame,   # of `compare_ways`
     "Scores of each way to help the rarest emotion."
     rare = outcome.material.rare
     name, tested = outcome.material.emotions[rare], outcome.counts("corrected", f"{outcome.lead}, unweighted")
-    note = (f"difference: macro F1 less unweighted, paired over texts. {tested[:, rare].sum()} texts of {name} tested; "
+    note = ("difference: macro F1 less unweighted, paired over texts. "
+            f"{tested[:, rare].sum()} texts of {name} tested; "
             f"{chosen} of {len(outcome.seeds)} splits had one to choose a threshold by.")
     table = ways.drop(columns=["F1_low", "F1_high", "p"])
     return show_table(table, f"Ways to help {name}: {outcome.lead}", note, identity="beyond")
 
-def confident_errors(outcome: Outcome, most: int = 8) -> pd.DataFrame:   # utterance, labelled, predicted, confidence, words, text
+def confident_errors(outcome: Outcome, most: int = 8,
+                     ) -> pd.DataFrame:   # utterance, labelled, predicted, confidence, words, text
     "The most confident errors of the leading system, unweighted, in the corrected protocol."
     material, emotions = outcome.material, np.array(outcome.material.emotions)
     table = outcome.predictions["corrected"]
@@ -163,8 +170,10 @@ def confident_errors(outcome: Outcome, most: int = 8) -> pd.DataFrame:   # utter
     wrong = found[material.labels[found.row] != found.predicted].nlargest(most, "confidence")
     texts = material.said[wrong.row]
     return pd.DataFrame(dict(utterance=material.utterances.utterance[wrong.row].tolist(),
-                             labelled=emotions[material.labels[wrong.row]], predicted=emotions[wrong.predicted],
-                             confidence=wrong.confidence.tolist(), words=[len(text.split()) for text in texts], text=texts))
+                             labelled=emotions[material.labels[wrong.row]],
+                             predicted=emotions[wrong.predicted],
+                             confidence=wrong.confidence.tolist(),
+                             words=[len(text.split()) for text in texts], text=texts))
 
 def show_errors(outcome: Outcome) -> great_tables.GT:
     "The table of `confident_errors`. The words of a licensed corpus are not shown."
