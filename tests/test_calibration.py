@@ -4,10 +4,10 @@ from hypothesis import given, settings, strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import f1_score, log_loss
 
-from ser_study.evaluation.calibration import choose_threshold, expected_calibration_error, fit_temperature, XX, threshold_costs
-from ser_study.evaluation.classification import weighted_f1
+from ser_study.evaluation.calibration import (choose_threshold, expected_calibration_error, fit_temperature,
+                                              name_rare, reliability_curve, temper, threshold_costs)
+from ser_study.evaluation.classification import printed_weighted_f1, weighted_f1
 from ser_study.settings import StudyError
-from ser_study.evaluation.classification import printed_weighted_f1
 
 
 def forecasts(n: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +47,8 @@ def test_honest_forecasts_are_calibrated_and_boastful_ones_are_not(classes, seed
 @given(st.integers(0, 10**6), st.permutations(range(4)))
 def test_the_order_of_rows_and_classes_changes_nothing(seed, order):
     probabilities, true = forecasts(60, 4, seed)
-    error, rows = expected_calibration_error(probabilities, true), np.random.default_rng(seed).permutation(60)
+    error = expected_calibration_error(probabilities, true)
+    rows = np.random.default_rng(seed).permutation(60)
     assert np.isclose(expected_calibration_error(probabilities[rows], true[rows]), error)
     assert np.isclose(expected_calibration_error(probabilities[:, order], np.argsort(order)[true]), error)
 
@@ -64,7 +65,8 @@ def test_the_temperature_is_the_likeliest():
     probabilities, true = forecasts(300, 3, 3)
     sharp = temper(probabilities, .5)
     best = log_loss(true, temper(sharp, fit_temperature(sharp, true)), labels=range(3))
-    assert all(best <= log_loss(true, temper(sharp, T), labels=range(3)) + 1e-9 for T in np.geomspace(.05, 20, 60))
+    tried = [log_loss(true, temper(sharp, T), labels=range(3)) for T in np.geomspace(.05, 20, 60)]
+    assert all(best <= loss + 1e-9 for loss in tried)
 
 def test_certain_and_wrong_stays_finite():
     sure = np.array([[1., 0.], [1., 0.], [0., 1.]])
@@ -77,10 +79,12 @@ def test_certain_and_wrong_stays_finite():
 # Threshold
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([.05, .2, .2, .5, .8]), st.booleans()), min_size=1, max_size=14), st.sampled_from([.5, 1., 3., 10.]))
+@given(st.lists(st.tuples(st.sampled_from([.05, .2, .2, .5, .8]), st.booleans()), min_size=1, max_size=14),
+       st.sampled_from([.5, 1., 3., 10.]))
 def test_no_threshold_costs_less(rows, cost):
-    rare, is_rare = np.array([p for p, _ in rows]), np.array([found for _, found in rows])
-    price = lambda threshold: cost * (is_rare & (rare < threshold)).sum() + (~is_rare & (rare >= threshold)).sum()
+    rare = np.array([p for p, _ in rows])
+    is_rare = np.array([found for _, found in rows])
+    def price(threshold): return cost * (is_rare & (rare < threshold)).sum() + (~is_rare & (rare >= threshold)).sum()
     table = threshold_costs(rare, is_rare, cost)
     assert table.cost.tolist() == [price(threshold) for threshold in table.threshold]
     if not is_rare.any():
@@ -107,6 +111,7 @@ def test_both_weighted_f1s_are_sums_of_scikit_learns(rows):
     true, predicted = np.array(rows).T
     counts = np.zeros((4, 4), dtype=int)
     np.add.at(counts, (true, predicted), 1)
-    each, support = f1_score(true, predicted, labels=range(4), average=None, zero_division=0), np.bincount(true, minlength=4)
+    each = f1_score(true, predicted, labels=range(4), average=None, zero_division=0)
+    support = np.bincount(true, minlength=4)
     assert np.isclose(weighted_f1(counts), f1_score(true, predicted, average="weighted", zero_division=0))
     assert np.isclose(printed_weighted_f1(counts), sum(len(true) / n * f for n, f in zip(support, each) if n))

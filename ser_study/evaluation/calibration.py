@@ -15,18 +15,18 @@ from ..settings import StudyError
 def reliability_curve(probabilities: np.ndarray,    # (n, c)
                       true: np.ndarray,             # (n,) class numbers
                       bins: int = 10,               # of equal width over 0 to 1
-                      ) -> pd.DataFrame:            # low, high, confidence, accuracy, rows; no row for an empty bin
+                      ) -> pd.DataFrame:            # low, high, confidence, accuracy, rows; no empty bins
     "Mean confidence and share of right answers by bin of confidence. A bin holds its upper edge."
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true
     number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     groups = pd.DataFrame(dict(bin=number, confidence=confidence, accuracy=right)).groupby("bin")
-    table = groups.agg(confidence=("confidence", "mean"), accuracy=("accuracy", "mean"), rows=("accuracy", "size"))
-    table = table.reset_index()
+    table = groups.agg(confidence=("confidence", "mean"), accuracy=("accuracy", "mean"),
+                       rows=("accuracy", "size")).reset_index()
     table = table.assign(low=table.bin / bins, high=(table.bin + 1) / bins)
     return table[["low", "high", "confidence", "accuracy", "rows"]]
 
 def expected_calibration_error(probabilities: np.ndarray, true: np.ndarray, bins: int = 10) -> float:
-    "ECE: the distance of confidence and accuracy in the bins of `reliability_curve`, a mean over rows; 0 to 1."
+    "ECE: how far confidence and accuracy are apart in the bins of `reliability_curve`, a mean over rows."
     curve = reliability_curve(probabilities, true, bins)
     return float(np.average((curve.confidence - curve.accuracy).abs(), weights=curve.rows))
 
@@ -60,16 +60,19 @@ def threshold_costs(rare: np.ndarray,      # (n,) probability of the rare class 
                     ) -> pd.DataFrame:     # threshold, misses, false_alarms, cost; thresholds fall
     "The cost of every threshold. The first one, infinity, never names the class."
     order = np.argsort(-rare, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(rare[order]) != 0, True))   # rows of equal probability are named together
+    # rows of equal probability are named together: only the last of them ends a step
+    last = np.flatnonzero(np.append(np.diff(rare[order]) != 0, True))
     misses = is_rare.sum() - np.concatenate([[0], is_rare[order].cumsum()[last]])
     alarms = np.concatenate([[0], (~is_rare[order]).cumsum()[last]])
     thresholds = np.concatenate([[np.inf], rare[order][last]])
-    return pd.DataFrame(dict(threshold=thresholds, misses=misses, false_alarms=alarms, cost=cost * misses + alarms))
+    return pd.DataFrame(dict(threshold=thresholds, misses=misses, false_alarms=alarms,
+                             cost=cost * misses + alarms))
 
 def choose_threshold(rare: np.ndarray, is_rare: np.ndarray, cost: float) -> float:
-    "The threshold of least cost on validation rows, of equals the highest. `StudyError` without rows of the class."
+    "The threshold of least cost on validation rows, of equals the highest. `StudyError` without such rows."
     if not is_rare.any():
-        raise StudyError("A threshold for a rare class needs validation rows of that class, and there are none.")
+        raise StudyError("A threshold for a rare class needs validation rows of that class, "
+                         "and there are none.")
     costs = threshold_costs(rare, is_rare, cost)
     return float(costs.threshold[costs.cost.argmin()])
 
