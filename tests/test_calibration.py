@@ -23,15 +23,18 @@ def forecasts(n: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def test_the_curve_is_scikit_learns(bins):
     probabilities, true = forecasts(800, 3, 1)
     curve = reliability_curve(probabilities, true, bins)
-    accuracy, confidence = calibration_curve(probabilities.argmax(1) == true, probabilities.max(1), n_bins=bins)
+    right = probabilities.argmax(1) == true
+    accuracy, confidence = calibration_curve(right, probabilities.max(1), n_bins=bins)
     np.testing.assert_allclose(curve.accuracy, accuracy)
     np.testing.assert_allclose(curve.confidence, confidence)
-    assert curve.rows.sum() == 800 and ((curve.low < curve.confidence) & (curve.confidence <= curve.high)).all()
+    assert curve.rows.sum() == 800
+    assert ((curve.low < curve.confidence) & (curve.confidence <= curve.high)).all()
 
 def test_bins_hold_their_upper_edges_and_both_ends():
     curve = reliability_curve(np.array([[.5, .5], [.7, .3], [1., 0.]]), np.array([0, 0, 0]), bins=2)
     assert curve.rows.tolist() == [1, 2] and curve.high.tolist() == [.5, 1]
-    assert reliability_curve(np.zeros((1, 3)), np.array([0])).rows.tolist() == [1], "a confidence of 0 has a bin"
+    nothing = reliability_curve(np.zeros((1, 3)), np.array([0]))
+    assert nothing.rows.tolist() == [1], "a confidence of 0 has a bin"
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(2, 6), st.integers(0, 10**6))
@@ -84,7 +87,10 @@ def test_certain_and_wrong_stays_finite():
 def test_no_threshold_costs_less(rows, cost):
     rare = np.array([p for p, _ in rows])
     is_rare = np.array([found for _, found in rows])
-    def price(threshold): return cost * (is_rare & (rare < threshold)).sum() + (~is_rare & (rare >= threshold)).sum()
+
+    def price(threshold):
+        return cost * (is_rare & (rare < threshold)).sum() + (~is_rare & (rare >= threshold)).sum()
+
     table = threshold_costs(rare, is_rare, cost)
     assert table.cost.tolist() == [price(threshold) for threshold in table.threshold]
     if not is_rare.any():

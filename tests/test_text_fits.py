@@ -1,4 +1,4 @@
-"Fits of texts: what is kept apart, what a fit may see, and that both kinds of classifiers come back in one table."
+"Fits of texts: what is kept apart, what a fit may see, and one table for both kinds of classifiers."
 
 import numpy as np, pytest
 from ser_study.protocol.splits import Split
@@ -24,7 +24,8 @@ def run(folder, configurations, texts=TEXTS, labels=LABELS, splits=None):
 
 
 def test_both_kinds_in_one_table(tmp_path):
-    table, facts = run(tmp_path, dict(transformer=SCRATCH, baseline=BASELINE), splits={1: [SPLIT], 2: [SPLIT]})
+    both = dict(transformer=SCRATCH, baseline=BASELINE)
+    table, facts = run(tmp_path, both, splits={1: [SPLIT], 2: [SPLIT]})
     fits = {(name, seed) for name in ("transformer", "baseline") for seed in (1, 2)}
     sizes = {(*fit, side): rows for fit in fits for side, rows in (("test", 15), ("validation", 9))}
     assert table.groupby(["configuration", "seed", "side"]).size().to_dict() == sizes
@@ -40,7 +41,7 @@ def test_a_row_may_test_in_one_seed_and_validate_in_another(tmp_path):
     table, _ = run(tmp_path, dict(baseline=BASELINE), splits={1: [SPLIT], 2: [other]})
     sides = {key: set(rows) for key, rows in table.groupby(["seed", "side"]).row}
     assert sides[2, "test"] == set(range(36, 45)) == sides[1, "validation"]
-    assert text_counts(table, "baseline", LABELS, 3).sum() == 24, "each tested once, none counted where it validates"
+    assert text_counts(table, "baseline", LABELS, 3).sum() == 24, "none is counted where it validates"
 
 
 @pytest.mark.parametrize("configuration", [SCRATCH, BASELINE], ids=["fine-tuned", "TF-IDF"])

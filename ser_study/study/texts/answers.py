@@ -6,7 +6,7 @@
 __all__ = ['F1_OF_FEAR', 'MADE_UP', 'summarise_texts', 'describe_effect', 'judge_recall', 'best_system', 'answer_questions',
            'answer_first', 'list_assumptions']
 
-# %% ../../../nbs/76g_texts_answers.ipynb #1db0ad97
+# %% ../../../nbs/76g_texts_answers.ipynb #98aefc82
 import pandas as pd
 from scipy.stats import fisher_exact
 from ...evaluation.classification import macro_f1
@@ -15,7 +15,7 @@ from .material import FOLDS, VALIDATION, Material
 from .scores import exact_interval
 from .systems import FINETUNED, PAPER_CHECKPOINT, Outcome
 
-# %% ../../../nbs/76g_texts_answers.ipynb #be28f878
+# %% ../../../nbs/76g_texts_answers.ipynb #bae4e68d
 def summarise_texts(material: Material, defects: pd.DataFrame) -> str:
     "How many texts there are, and of the rarest emotion."
     train, test = material.count("train"), material.count("test")
@@ -31,7 +31,7 @@ def describe_effect(gain) -> str:   # a row of `compare_weightings`, as a named 
     return (f"{gain.difference:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}], p = {gain.p_holm:.3g} after Holm: "
             f"**{effect}**")
 
-# %% ../../../nbs/76g_texts_answers.ipynb #84244e7b
+# %% ../../../nbs/76g_texts_answers.ipynb #6353790a
 F1_OF_FEAR = .29   # Table 6, at a recall of 1.00
 
 def judge_recall(material: Material) -> str:
@@ -43,13 +43,12 @@ def judge_recall(material: Material) -> str:
                 f"This corpus tests {support} of {name}.")
     change = fisher_exact([[6, 0], [1, 5]]).pvalue
     return ("Published: 1 of 6 without weights and 6 of 6 with eq 2. Two independent samples of six differ "
-            f"like this with p = {change:.3f} (Fisher), before any correction for the eight numbers compared in a "
-            "table. "
+            f"like this with p = {change:.3f} (Fisher), before any correction for the eight numbers of a table. "
             f"F1 {F1_OF_FEAR:.2f} at recall 1.00 is a precision of {precision:.2f}: about "
             f"{round(6 / precision)} texts were called fear to find six. "
             f"The exact interval of the recall begins at {lowest:.2f}.")
 
-# %% ../../../nbs/76g_texts_answers.ipynb #59b4cfab
+# %% ../../../nbs/76g_texts_answers.ipynb #2d7f39d6
 MADE_UP = ("*These texts are made up. The numbers show that everything runs; they say nothing about emotions "
            "or about the paper.*\n\n")
 
@@ -63,7 +62,7 @@ def best_system(outcome: Outcome) -> tuple[float, str]:
     totals = {name: outcome.counts("paper", name).sum(axis=0) for name in outcome.configurations("paper")}
     return max((float(macro_f1(total)), name) for name, total in totals.items())
 
-# %% ../../../nbs/76g_texts_answers.ipynb #421b4770
+# %% ../../../nbs/76g_texts_answers.ipynb #e879efd3
 def answer_questions(outcome: Outcome, gains: pd.DataFrame) -> str:   # of `compare_weightings`
     "Both questions, for all systems."
     material = outcome.material
@@ -80,7 +79,7 @@ def answer_questions(outcome: Outcome, gains: pd.DataFrame) -> str:   # of `comp
         f"{outcome.lead}:",
         *_gain_lines(of_lead, with_system=False)])
 
-# %% ../../../nbs/76g_texts_answers.ipynb #b5d0f809
+# %% ../../../nbs/76g_texts_answers.ipynb #3a47beff
 def _mean_found(outcome: Outcome, weighting: str) -> float:
     "How many of the task's test texts of the rarest emotion the leading system finds, a mean over seeds."
     total, rare = outcome.counts("paper", f"{outcome.lead}, {weighting}").sum(axis=0), outcome.material.rare
@@ -100,7 +99,7 @@ def answer_first(outcome: Outcome, gains: pd.DataFrame, demo: bool) -> str:   # 
         f"{outcome.lead} finds {plain:.1f} of them unweighted and {weighted:.1f} with eq 2, a mean over "
         f"{len(outcome.seeds)} seeds."])
 
-# %% ../../../nbs/76g_texts_answers.ipynb #e9f1600d
+# %% ../../../nbs/76g_texts_answers.ipynb #4e6f72e5
 def list_assumptions(models: list[str],         # keys of FINETUNED
                      recipes: dict[str, dict],  # model -> fields of FinetuningRecipe
                      trials: int,               # of the search for weights
