@@ -6,12 +6,14 @@
 __all__ = ['SPECIAL', 'DROPOUTS', 'SAMPLERS', 'FINETUNING', 'FinetuningRecipe', 'train_tokenizer', 'TextSamples', 'tokenised',
            'Scratch', 'with_dropout', 'scratch_classifier', 'redraw_head', 'pretrained_classifier', 'load_classifier',
            'checkpoint_contents', 'SeenEmbedding', 'forget_unseen', 'sampled_rows', 'weights_of', 'TextTrainer',
-           'finetune', 'predict_texts', 'fit_text']
+           'Finetuned', 'finetune', 'predict_texts', 'prediction_table', 'fit_text']
 
 # %% ../../nbs/56_finetuning.ipynb #18261391
 import math, tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 import numpy as np, pandas as pd, torch, transformers
 from imblearn.over_sampling import RandomOverSampler
 from imblearn.under_sampling import RandomUnderSampler
@@ -19,8 +21,10 @@ from sklearn.metrics import f1_score
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import (AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification, DataCollatorWithPadding,
-                          EarlyStoppingCallback, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, TrainingArguments, set_seed)
+from transformers import (
+    AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification,
+    DataCollatorWithPadding, EarlyStoppingCallback, PreTrainedConfig, PreTrainedModel,
+    PreTrainedTokenizerFast, TrainingArguments, set_seed)
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from ..features.checkpoints import fingerprint, pull
@@ -41,7 +45,7 @@ class FinetuningRecipe:
     weight_decay: float = 0.0        # spares biases and layer norms
     warmup: float = 0.06             # share of all steps
     longest: int = 128               # tokens, special ones among them; longer texts are cut there
-    patience: int = 0                # epochs without a higher macro F1 on validation, then the best epoch's weights; 0: all epochs, the last weights
+    patience: int = 0                # epochs without a higher macro F1 on validation; 0: train all epochs
     group_by_length: bool = True
     bf16: bool = False               # mixed precision on a CPU; a GPU always has it
 
@@ -54,9 +58,13 @@ def train_tokenizer(texts: list[str], vocabulary: int, longest: int) -> PreTrain
     bpe.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False))
-    bpe.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", model_max_length=longest)
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=SPECIAL, initial_alphabet=alphabet,
+                                  show_progress=False)
+    bpe.train_from_iterator(texts, trainer)
+    ends = [("[CLS]", 1), ("[SEP]", 2)]
+    bpe.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token="[PAD]", cls_token="[CLS]",
+                                   sep_token="[SEP]", model_max_length=longest)
 
 # %% ../../nbs/56_finetuning.ipynb #96c378cf
 @dataclass
@@ -66,17 +74,23 @@ class TextSamples(Dataset):
     targets: np.ndarray       # (n, c)
     cut: int = 0              # texts that were longer
 
-    def __len__(self) -> int: return len(self.tokens)
-    def __getitem__(self, row: int) -> dict: return {**self.tokens[row], "labels": self.targets[row].tolist()}
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, row: int) -> dict:
+        return {**self.tokens[row], "labels": self.targets[row].tolist()}
 
     @property
-    def lengths(self) -> list[int]: return [len(text["input_ids"]) for text in self.tokens]
+    def lengths(self) -> list[int]:
+        "Tokens of each text."
+        return [len(text["input_ids"]) for text in self.tokens]
 
     def sampler(self, batch_size: int) -> LengthGroupedSampler:
-        "Who meets in training: texts of like length."
+        "Batches of texts of like length."
         return LengthGroupedSampler(batch_size, lengths=self.lengths)
 
-def tokenised(texts: np.ndarray, targets: np.ndarray, tokenizer: PreTrainedTokenizerFast, longest: int) -> TextSamples:
+def tokenised(texts: np.ndarray, targets: np.ndarray,   # (n,) text; (n, c) label distributions
+              tokenizer: PreTrainedTokenizerFast, longest: int) -> TextSamples:
     "The tokens of texts; a text that spells out `[SEP]` or `[PAD]` has those as plain characters."
     encoded = tokenizer(texts.tolist(), truncation=True, max_length=longest, split_special_tokens=True)
     rows = [{name: values[row] for name, values in encoded.items()} for row in range(len(texts))]
@@ -101,11 +115,14 @@ def with_dropout(config: PreTrainedConfig, dropout: float) -> PreTrainedConfig:
     return config
 
 # %% ../../nbs/56_finetuning.ipynb #b9a6b302
-def scratch_classifier(size: Scratch, vocabulary: int, classes: int, recipe: FinetuningRecipe) -> PreTrainedModel:
+def scratch_classifier(size: Scratch, vocabulary: int, classes: int,
+                       recipe: FinetuningRecipe) -> PreTrainedModel:
     "A small BERT with drawn weights."
-    config = BertConfig(vocab_size=vocabulary, hidden_size=size.width, num_hidden_layers=size.layers, num_attention_heads=size.heads, intermediate_size=4 * size.width,
+    # BERT's initializer_range of 0.02 is for 768 dimensions: with it, a text hardly moves a narrow encoder
+    config = BertConfig(vocab_size=vocabulary, hidden_size=size.width, num_hidden_layers=size.layers,
+                        num_attention_heads=size.heads, intermediate_size=4 * size.width,
                         max_position_embeddings=recipe.longest, pad_token_id=0, num_labels=classes,
-                        initializer_range=size.width**-0.5)   # BERT's 0.02 is for 768 dimensions: a narrow encoder drawn with it hardly hears its text
+                        initializer_range=size.width**-0.5)
     return BertForSequenceClassification(with_dropout(config, recipe.dropout))
 
 def redraw_head(model: PreTrainedModel) -> None:
@@ -114,10 +131,11 @@ def redraw_head(model: PreTrainedModel) -> None:
     nn.init.normal_(head.weight, std=model.config.initializer_range)
     nn.init.zeros_(head.bias)
 
-def pretrained_classifier(folder, classes: int, dropout: float) -> PreTrainedModel:
+def pretrained_classifier(folder: Path, classes: int, dropout: float) -> PreTrainedModel:
     "The encoder of a checkpoint under a new output layer."
     config = with_dropout(AutoConfig.from_pretrained(folder, num_labels=classes), dropout)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, config=config, ignore_mismatched_sizes=True, use_safetensors=True, dtype=torch.float32)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, config=config, ignore_mismatched_sizes=True, use_safetensors=True, dtype=torch.float32)
     redraw_head(model)
     return model
 
@@ -128,32 +146,40 @@ def load_classifier(checkpoint: str,              # 'minilm', 'repository@revisi
                     classes: int,
                     recipe: FinetuningRecipe,
                     ) -> tuple[PreTrainedTokenizerFast, PreTrainedModel]:
-    "Tokenizer and classifier; what is drawn comes from PyTorch's generator. `StudyError` where there is no such encoder."
-    transformers.utils.logging.set_verbosity_error()   # a new head is no news here
+    "Tokenizer and classifier; PyTorch's generator draws new weights. `StudyError` without such an encoder."
+    transformers.utils.logging.set_verbosity_error()   # it would warn of the new head
     transformers.utils.logging.disable_progress_bar()
     if checkpoint == "scratch":
         size = Scratch(**options)
         tokenizer = train_tokenizer(texts, size.vocabulary, recipe.longest)
         return tokenizer, scratch_classifier(size, len(tokenizer), classes, recipe)
     folder = minilm_folder() if checkpoint == "minilm" else pull(checkpoint)
-    try: return AutoTokenizer.from_pretrained(folder, padding_side="right"), pretrained_classifier(folder, classes, recipe.dropout)
-    except (OSError, ValueError) as error: raise StudyError(f"No text classifier could be made of {folder.name}: {str(error).splitlines()[0]}") from None
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
+        return tokenizer, pretrained_classifier(folder, classes, recipe.dropout)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise StudyError(f"No text classifier could be made of {folder.name}: {reason}") from None
 
 def checkpoint_contents(checkpoint: str) -> str:
-    "What a checkpoint holds, for a cell's key: a folder can change under its name."
-    return "scratch" if checkpoint == "scratch" else BUNDLED.get(checkpoint) or fingerprint(checkpoint)
+    "A hash of the files of a checkpoint, for a fit's key: a folder can change under its name."
+    if checkpoint == "scratch": return "scratch"
+    return BUNDLED.get(checkpoint) or fingerprint(checkpoint)
 
 # %% ../../nbs/56_finetuning.ipynb #933e629b
 class SeenEmbedding(nn.Module):
-    "A table of embeddings without the rows that no text asks for; token numbers stay as they are."
+    "A table of embeddings without the rows that no text uses; token numbers stay as they are."
     def __init__(self, table: nn.Embedding, seen: np.ndarray):   # token numbers, each once
         super().__init__()
         self.register_buffer("place", torch.zeros(table.num_embeddings, dtype=torch.long), persistent=False)
         self.place[seen] = torch.arange(len(seen))
         padding = None if table.padding_idx is None else int(self.place[table.padding_idx])
-        self.rows = nn.Embedding.from_pretrained(table.weight[seen].detach(), freeze=False, padding_idx=padding)
+        weights = table.weight[seen].detach()
+        self.rows = nn.Embedding.from_pretrained(weights, freeze=False, padding_idx=padding)
 
-    def forward(self, numbers: torch.Tensor) -> torch.Tensor: return self.rows(self.place[numbers])
+    def forward(self, numbers: torch.Tensor) -> torch.Tensor:   # (batch, tokens) -> (batch, tokens, d)
+        "Embeddings of token numbers."
+        return self.rows(self.place[numbers])
 
 def forget_unseen(model: PreTrainedModel, sides: list[TextSamples], padding: int) -> None:
     "Leave out the embeddings of tokens that are in no text of any side."
@@ -163,18 +189,23 @@ def forget_unseen(model: PreTrainedModel, sides: list[TextSamples], padding: int
 # %% ../../nbs/56_finetuning.ipynb #4f56642a
 SAMPLERS = {"over": RandomOverSampler, "under": RandomUnderSampler}
 
-def sampled_rows(rows: np.ndarray, targets: np.ndarray,   # training rows; (n, c) label distributions of all rows
-                 sampling: str, seed: int) -> np.ndarray:   # rows, some twice or gone
+def sampled_rows(rows: np.ndarray,       # training rows
+                 targets: np.ndarray,    # (n, c) label distributions of all rows
+                 sampling: str,          # a key of SAMPLERS, or none
+                 seed: int) -> np.ndarray:   # rows, some twice or gone
     "Training rows balanced by their leading class, with imbalanced-learn. `StudyError` for an unknown way."
     if sampling == "none": return rows
-    if sampling not in SAMPLERS: raise StudyError(f"sampling {sampling!r}: choose from none, {', '.join(SAMPLERS)}.")
-    return SAMPLERS[sampling](random_state=seed).fit_resample(rows[:, None], targets[rows].argmax(axis=1))[0][:, 0]
+    if sampling not in SAMPLERS:
+        raise StudyError(f"sampling {sampling!r}: choose from none, {', '.join(SAMPLERS)}.")
+    sampler = SAMPLERS[sampling](random_state=seed)
+    return sampler.fit_resample(rows[:, None], targets[rows].argmax(axis=1))[0][:, 0]
 
 def weights_of(weights: str | list[float],   # a rule of `class_weights`, or a number for each class
                targets: np.ndarray) -> np.ndarray:   # (c,)
     "Class weights. `StudyError` where there are not as many numbers as classes."
     if isinstance(weights, str): return class_weights(weights, targets)
-    if len(weights) != targets.shape[1]: raise StudyError(f"{len(weights)} class weights are given for {targets.shape[1]} classes.")
+    if len(weights) != targets.shape[1]:
+        raise StudyError(f"{len(weights)} class weights are given for {targets.shape[1]} classes.")
     return np.array(weights, dtype=float)
 
 # %% ../../nbs/56_finetuning.ipynb #8e8cce7c
@@ -189,82 +220,123 @@ class TextTrainer(SoftLabelTrainer):
         targets = inputs.pop("labels")
         logits = model(**inputs).logits
         loss = self.criterion(logits.float(), targets, self.class_weights)
-        if model.training: self.losses.append(loss.detach())   # read at the end: reading now would wait for the GPU at every step
+        if model.training: self.losses.append(loss.detach())   # read at the end: reading waits for the GPU
         return (loss, dict(logits=logits)) if return_outputs else loss
 
 # %% ../../nbs/56_finetuning.ipynb #b4b102ba
 def _macro_f1(evaluated) -> dict:
     "Macro F1 of an evaluation, over the classes that occur or were predicted."
-    return dict(macro_f1=f1_score(evaluated.label_ids.argmax(axis=1), evaluated.predictions.argmax(axis=1), average="macro", zero_division=0))
+    true, predicted = evaluated.label_ids.argmax(axis=1), evaluated.predictions.argmax(axis=1)
+    return dict(macro_f1=f1_score(true, predicted, average="macro", zero_division=0))
 
-def _arguments(recipe: FinetuningRecipe, rows: int, seed: int, device: str, folder: str, validated: bool) -> TrainingArguments:
+def _arguments(recipe: FinetuningRecipe, rows: int, seed: int, device: str, folder: str,
+               validated: bool) -> TrainingArguments:
     "Trainer's settings for a recipe."
     steps = recipe.epochs * math.ceil(rows / recipe.batch_size)
     stops = validated and recipe.patience > 0
-    return TrainingArguments(folder, num_train_epochs=recipe.epochs, per_device_train_batch_size=recipe.batch_size, per_device_eval_batch_size=64,
-        optim="adamw_torch_fused", learning_rate=recipe.learning_rate, weight_decay=recipe.weight_decay, lr_scheduler_type="linear", warmup_steps=math.ceil(recipe.warmup * steps),
-        max_grad_norm=1.0, eval_strategy="epoch" if validated else "no", save_strategy="epoch" if stops else "no", save_total_limit=1, save_only_model=True,
-        load_best_model_at_end=stops, metric_for_best_model="macro_f1" if stops else None, greater_is_better=True, logging_strategy="no", seed=seed, use_cpu=device == "cpu",
-        bf16=recipe.bf16 or device == "cuda", label_names=["labels"], remove_unused_columns=False, report_to="none", disable_tqdm=True, dataloader_pin_memory=device == "cuda", log_level="error")
+    return TrainingArguments(
+        folder,
+        num_train_epochs=recipe.epochs, per_device_train_batch_size=recipe.batch_size,
+        per_device_eval_batch_size=64, optim="adamw_torch_fused", learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay, lr_scheduler_type="linear",
+        warmup_steps=math.ceil(recipe.warmup * steps), max_grad_norm=1.0,
+        eval_strategy="epoch" if validated else "no", save_strategy="epoch" if stops else "no",
+        save_total_limit=1, save_only_model=True, load_best_model_at_end=stops,
+        metric_for_best_model="macro_f1" if stops else None, greater_is_better=True,
+        seed=seed, use_cpu=device == "cpu", bf16=recipe.bf16 or device == "cuda",
+        dataloader_pin_memory=device == "cuda", label_names=["labels"], remove_unused_columns=False,
+        logging_strategy="no", report_to="none", disable_tqdm=True, log_level="error")
 
 # %% ../../nbs/56_finetuning.ipynb #caee0b7e
+class Finetuned(NamedTuple):
+    "What a training leaves besides the model."
+    losses: list[float]      # of each step
+    validation: list[dict]   # epoch, loss, macro_f1 of the validation set, one for each epoch
+
 def finetune(model: PreTrainedModel,              # is trained in place
              tokenizer: PreTrainedTokenizerFast,
              training: TextSamples,
-             validation: TextSamples | None,      # looked at after each epoch; with patience it ends the training and chooses the epoch
+             validation: TextSamples | None,      # evaluated after each epoch; with patience, it chooses one
              recipe: FinetuningRecipe,
              weights: np.ndarray,                 # (c,) class weights
              criterion: Callable,                 # of `find_loss`
              seed: int,                           # of the order of texts and of dropout
              device: str = "cpu",                 # or cuda, in bf16
-             ) -> tuple[list[float], list[dict]]: # loss of each step; epoch, loss, macro_f1 of the validation set
-    "Fine-tune a classifier. `StudyError` where patience has no validation set to look at."
-    if recipe.patience and validation is None: raise StudyError("Early stopping (patience) needs validation rows, and there are none.")
+             ) -> Finetuned:
+    "Fine-tune a classifier. `StudyError` where patience has no validation set."
+    if recipe.patience and validation is None:
+        raise StudyError("Early stopping (patience) needs validation rows, and there are none.")
     with tempfile.TemporaryDirectory() as folder:
-        trainer = TextTrainer(criterion=criterion, class_weights=weights, group_by_length=recipe.group_by_length, model=model, train_dataset=training, eval_dataset=validation,
-                              args=_arguments(recipe, len(training), seed, device, folder, validation is not None), data_collator=DataCollatorWithPadding(tokenizer),
-                              compute_metrics=_macro_f1, callbacks=[EarlyStoppingCallback(recipe.patience)] if recipe.patience else [])
+        trainer = TextTrainer(
+            criterion=criterion, class_weights=weights, group_by_length=recipe.group_by_length, model=model,
+            train_dataset=training, eval_dataset=validation,
+            args=_arguments(recipe, len(training), seed, device, folder, validation is not None),
+            data_collator=DataCollatorWithPadding(tokenizer), compute_metrics=_macro_f1,
+            callbacks=[EarlyStoppingCallback(recipe.patience)] if recipe.patience else [])
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-    seen = [dict(epoch=round(entry["epoch"]), loss=entry["eval_loss"], macro_f1=entry["eval_macro_f1"]) for entry in trainer.state.log_history if "eval_loss" in entry]
-    return torch.stack(trainer.losses).tolist(), seen
+    evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
+    epochs = [dict(epoch=round(entry["epoch"]), loss=entry["eval_loss"], macro_f1=entry["eval_macro_f1"])
+              for entry in evaluations]
+    return Finetuned(torch.stack(trainer.losses).tolist(), epochs)
 
 # %% ../../nbs/56_finetuning.ipynb #5573f2c9
 @torch.inference_mode()
-def predict_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, samples: TextSamples, batch_size: int = 64) -> np.ndarray:
-    "(n, c) probabilities, computed in batches of like length."
+def predict_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, samples: TextSamples,
+                  batch_size: int = 64) -> np.ndarray:   # (n, c)
+    "Probabilities, computed in batches of like length."
     model.eval()
-    pad, order, probabilities = DataCollatorWithPadding(tokenizer), np.argsort(samples.lengths, kind="stable"), [None] * len(samples)
+    pad, order = DataCollatorWithPadding(tokenizer), np.argsort(samples.lengths, kind="stable")
+    probabilities = [None] * len(samples)
     for start in range(0, len(order), batch_size):
         rows = order[start:start + batch_size]
         logits = model(**pad([samples.tokens[row] for row in rows]).to(model.device)).logits
-        for row, p in zip(rows, logits.float().softmax(dim=-1).cpu().numpy()): probabilities[row] = p
+        for row, p in zip(rows, logits.float().softmax(dim=-1).cpu().numpy()):
+            probabilities[row] = p
     return np.stack(probabilities)
 
 # %% ../../nbs/56_finetuning.ipynb #a6eea7df
-FINETUNING = dict(checkpoint="minilm", options={}, weights="none", sampling="none", loss="cross-entropy", loss_options={}, recipe={})   # what a configuration leaves out
+FINETUNING = dict(checkpoint="minilm", options={}, weights="none", sampling="none", loss="cross-entropy",
+                  loss_options={}, recipe={})   # what a configuration leaves out
 
-def fit_text(texts: np.ndarray,                                             # (n,) fixed-width text
-             targets: np.ndarray,                                           # (n, c) label distributions
-             train: np.ndarray, validation: np.ndarray, test: np.ndarray,   # rows; validation may be empty
-             checkpoint: str, options: dict,                                # of `load_classifier`
-             contents: str,                                                 # of `checkpoint_contents`
-             weights: str | list[float], sampling: str,                     # of `weights_of` and `sampled_rows`
-             loss: str, loss_options: dict,                                 # of `find_loss`
-             recipe: dict,                                                  # fields of FinetuningRecipe
+def prediction_table(rows: np.ndarray,              # (k,)
+                     probabilities: np.ndarray,     # (k, c)
+                     ) -> pd.DataFrame:             # row, p_0, p_1 ...
+    "Predictions as a table."
+    table = pd.DataFrame(probabilities, columns=[f"p_{number}" for number in range(probabilities.shape[1])])
+    table.insert(0, "row", rows)
+    return table
+
+# %% ../../nbs/56_finetuning.ipynb #f59a9e7e
+def fit_text(texts: np.ndarray,                       # (n,) fixed-width text
+             targets: np.ndarray,                     # (n, c) label distributions
+             train: np.ndarray,                       # rows
+             validation: np.ndarray,                  # rows; may be empty
+             test: np.ndarray,                        # rows
+             checkpoint: str, options: dict,          # of `load_classifier`
+             contents: str,                           # of `checkpoint_contents`
+             weights: str | list[float],              # of `weights_of`
+             sampling: str,                           # of `sampled_rows`
+             loss: str, loss_options: dict,           # of `find_loss`
+             recipe: dict,                            # fields of FinetuningRecipe
              device: str, seed: int,
-             ) -> tuple[pd.DataFrame, dict]:                                # row, p_0 ... of the test rows; losses, validation, epochs, trained_on, cut, parameters, contents
-    "Fine-tune on one side of a split, predict the other."
+             ) -> tuple[pd.DataFrame, dict]:          # predictions of the test rows; facts
+    "Fine-tune on one side of a split, predict the other. Facts: losses by step, validation by epoch, counts."
     recipe, rows = FinetuningRecipe(**recipe), sampled_rows(train, targets, sampling, seed)
     set_seed(seed)
     tokenizer, model = load_classifier(checkpoint, options, texts[train].tolist(), targets.shape[1], recipe)
     longest = min(recipe.longest, tokenizer.model_max_length)
-    training, seen, asked = (tokenised(texts[side], targets[side], tokenizer, longest) if len(side) else None for side in (rows, validation, test))
+    training, validating, testing = (
+        tokenised(texts[side], targets[side], tokenizer, longest) if len(side) else None
+        for side in (rows, validation, test))
     parameters = model.num_parameters()
-    if not recipe.weight_decay: forget_unseen(model, [side for side in (training, seen, asked) if side], tokenizer.pad_token_id)
-    losses, validated = finetune(model, tokenizer, training, seen, recipe, weights_of(weights, training.targets), find_loss(loss, loss_options, training.targets), seed, device)
-    table = pd.DataFrame(predict_texts(model, tokenizer, asked), columns=[f"p_{number}" for number in range(targets.shape[1])])
-    table.insert(0, "row", test)
-    epochs = len(losses) // math.ceil(len(rows) / recipe.batch_size)
-    return table, dict(losses=losses, validation=validated, epochs=epochs, trained_on=len(rows), cut=training.cut,
-                       parameters=parameters, contents=contents)
+    if not recipe.weight_decay:
+        sides = [side for side in (training, validating, testing) if side]
+        forget_unseen(model, sides, tokenizer.pad_token_id)
+    criterion = find_loss(loss, loss_options, training.targets)
+    weighed = weights_of(weights, training.targets)
+    tuned = finetune(model, tokenizer, training, validating, recipe, weighed, criterion, seed, device)
+    facts = dict(losses=tuned.losses, validation=tuned.validation,
+                 epochs=len(tuned.losses) // math.ceil(len(rows) / recipe.batch_size),
+                 trained_on=len(rows), cut=training.cut, parameters=parameters, contents=contents)
+    return prediction_table(test, predict_texts(model, tokenizer, testing)), facts

@@ -13,52 +13,72 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.svm import LinearSVC
-from .finetuning import sampled_rows, weights_of
+from .finetuning import prediction_table, sampled_rows, weights_of
 from ..settings import StudyError
 
 # %% ../../nbs/56a_text_baselines.ipynb #df63719d
-FEATURES = {"words": dict(analyzer="word", ngram_range=(1, 2)), "characters": dict(analyzer="char_wb", ngram_range=(2, 5))}
+FEATURES = {"words": dict(analyzer="word", ngram_range=(1, 2)),
+            "characters": dict(analyzer="char_wb", ngram_range=(2, 5))}
 
 def vectoriser(features: list[str]) -> BaseEstimator:   # keys of FEATURES
     "TF-IDF of one or several kinds side by side, with logarithmic counts. `StudyError` for an unknown kind."
-    if not features or set(features) - FEATURES.keys(): raise StudyError(f"features {features}: choose from {', '.join(FEATURES)}.")
+    if not features or set(features) - FEATURES.keys():
+        raise StudyError(f"features {features}: choose from {', '.join(FEATURES)}.")
     return make_union(*(TfidfVectorizer(sublinear_tf=True, **FEATURES[kind]) for kind in features))
 
 # %% ../../nbs/56a_text_baselines.ipynb #51b9e463
-MODELS = {"logistic regression": lambda C, seed: LogisticRegression(C=C, max_iter=1000), "linear SVM": lambda C, seed: LinearSVC(C=C, random_state=seed)}
+def _logistic_regression(C: float, seed: int) -> LogisticRegression:
+    "Its solver draws nothing, so it needs no seed."
+    return LogisticRegression(C=C, max_iter=1000)
+
+def _linear_svm(C: float, seed: int) -> LinearSVC:
+    "Its solver visits the texts in a drawn order."
+    return LinearSVC(C=C, random_state=seed)
+
+MODELS = {"logistic regression": _logistic_regression, "linear SVM": _linear_svm}
+
+def _margins(model: Pipeline, texts: list[str]) -> np.ndarray:   # (n, trained classes)
+    "An SVM's margins, one for each class also where it has two."
+    margins = model.decision_function(texts)
+    return np.stack([-margins, margins], axis=1) if margins.ndim == 1 else margins
 
 def class_probabilities(model: Pipeline, texts: list[str],
                         classes: int) -> np.ndarray:   # (n, c)
-    "Logistic regression's own probabilities; of an SVM the softmax of its margins, which ranks as they do and is not calibrated. 0 for a class that was not trained."
+    "Probabilities, or the softmax of an SVM's margins; 0 for a class that was not trained."
     trained = model[-1].classes_
     if hasattr(model, "predict_proba"): known = model.predict_proba(texts)
-    else:
-        margins = model.decision_function(texts)
-        known = softmax(np.stack([-margins, margins], axis=1) if len(trained) == 2 else margins, axis=1)
+    else: known = softmax(_margins(model, texts), axis=1)
     found = np.zeros((len(texts), classes))
     found[:, trained] = known
     return found
 
 # %% ../../nbs/56a_text_baselines.ipynb #3757dff1
-BASELINE = dict(features=["words", "characters"], C=1.0, weights="none", sampling="none")   # what a configuration leaves out
+BASELINE = dict(features=["words", "characters"], C=1.0, weights="none",
+                sampling="none")   # what a configuration leaves out
 
-def fit_baseline(texts: np.ndarray,                               # (n,) fixed-width text
-                 targets: np.ndarray,                             # (n, c) label distributions
-                 train: np.ndarray, validation: np.ndarray, test: np.ndarray,   # rows; the validation rows are not looked at
-                 model: str, features: list[str],                 # a key of MODELS, keys of FEATURES
-                 C: float,                                        # inverse of the regularisation
-                 weights: str | list[float], sampling: str,       # of `weights_of` and `sampled_rows`
-                 seed: int,                                       # of the sampling and of the SVM's solver
-                 ) -> tuple[pd.DataFrame, dict]:                  # row, p_0 ... of the test rows; trained_on, parameters
-    "Train on one side of a split, predict the other. `StudyError` where the training texts hold nothing to learn from."
+def fit_baseline(texts: np.ndarray,            # (n,) fixed-width text
+                 targets: np.ndarray,          # (n, c) label distributions
+                 train: np.ndarray,            # rows
+                 validation: np.ndarray,       # rows, not used
+                 test: np.ndarray,             # rows
+                 model: str,                   # a key of MODELS
+                 features: list[str],          # keys of FEATURES
+                 C: float,                     # inverse of the regularisation
+                 weights: str | list[float],   # of `weights_of`
+                 sampling: str,                # of `sampled_rows`
+                 seed: int,                    # of the sampling and of the SVM's solver
+                 ) -> tuple[pd.DataFrame, dict]:   # predictions of the test rows; trained_on, parameters
+    "Train on one side of a split, predict the other. `StudyError` where there is nothing to learn from."
     if model not in MODELS: raise StudyError(f"model {model!r}: choose from {', '.join(MODELS)}.")
     rows = sampled_rows(train, targets, sampling, seed)
     labels, weighed = targets[rows].argmax(axis=1), weights_of(weights, targets[rows])
-    if len(np.unique(labels)) < 2: raise StudyError("All training texts are of one class: there is nothing to tell apart.")
+    if len(np.unique(labels)) < 2:
+        raise StudyError("All training texts are of one class: there is nothing to tell apart.")
     fitted = make_pipeline(vectoriser(features), MODELS[model](C, seed))
-    try: fitted.fit(texts[rows].tolist(), labels, **{f"{fitted.steps[-1][0]}__sample_weight": weighed[labels]})
-    except ValueError as error: raise StudyError(f"The baseline could not be trained: {str(error).splitlines()[0]}") from None
-    table = pd.DataFrame(class_probabilities(fitted, texts[test].tolist(), targets.shape[1]), columns=[f"p_{number}" for number in range(targets.shape[1])])
-    table.insert(0, "row", test)
+    sample_weight = {f"{fitted.steps[-1][0]}__sample_weight": weighed[labels]}
+    try: fitted.fit(texts[rows].tolist(), labels, **sample_weight)
+    except ValueError as error:
+        raise StudyError(f"The baseline could not be trained: {str(error).splitlines()[0]}") from None
+    probabilities = class_probabilities(fitted, texts[test].tolist(), targets.shape[1])
     parameters = int(fitted[-1].coef_.size + fitted[-1].intercept_.size)
-    return table, dict(trained_on=len(rows), parameters=parameters)
+    return prediction_table(test, probabilities), dict(trained_on=len(rows), parameters=parameters)
