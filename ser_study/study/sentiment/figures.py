@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['plot_quality', 'plot_courses', 'plot_frames', 'plot_confusions', 'plot_losses', 'plot_ways', 'plot_changes']
 
-# %% ../../../nbs/78f_sentiment_figures.ipynb #be418725
+# %% ../../../nbs/78f_sentiment_figures.ipynb #1da81412
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -18,10 +18,10 @@ from .questions import PRINTED
 from .recordings import CLASSES, NOISY
 from .splits import PROTOCOLS
 
-# %% ../../../nbs/78f_sentiment_figures.ipynb #f47bb11f
+# %% ../../../nbs/78f_sentiment_figures.ipynb #6fc1e299
 def plot_quality(quality: pd.DataFrame,      # flatness, zcr, sentiment of each clip
                  ) -> plt.Figure:
-    "Mean spectral flatness against mean zero-crossing rate, one panel for each sentiment (paper 05, Figs 2 to 4)."
+    "Mean spectral flatness against mean zero-crossing rate, one panel a sentiment (paper 05, Figs 2 to 4)."
     figure, panels = plt.subplots(1, 3, figsize=(11, 3.4), sharex=True, sharey=True)
     for number, (axis, name) in enumerate(zip(panels, CLASSES)):
         points = quality.loc[quality.sentiment == name, ["flatness", "zcr"]].to_numpy()
@@ -46,7 +46,7 @@ def plot_courses(courses: np.ndarray,        # (n, points) sign changes per samp
     axis.legend(frameon=False)
     return figure
 
-# %% ../../../nbs/78f_sentiment_figures.ipynb #9bb23347
+# %% ../../../nbs/78f_sentiment_figures.ipynb #9c12868a
 def plot_frames(frames: np.ndarray,     # (t, d) of a clip
                 rate: float,            # frames a second
                 ) -> plt.Figure:
@@ -57,7 +57,8 @@ def plot_frames(frames: np.ndarray,     # (t, d) of a clip
     matrix.imshow(shown.T, aspect="auto", origin="lower", cmap="vlag", vmin=-limit, vmax=limit,
                   extent=(0, len(frames) / rate, -.5, frames.shape[1] - .5))
     matrix.grid(False)
-    matrix.set(xlabel="time (s)", ylabel="coefficient", title="frames, each coefficient less its mean in the clip")
+    title = "frames, each coefficient less its mean in the clip"
+    matrix.set(xlabel="time (s)", ylabel="coefficient", title=title)
     for number, (start, end) in enumerate(bounds):
         if start: matrix.axvline(start / rate, color="0.2", lw=1.5)
         means.plot(shown[start:end].mean(axis=0), marker="o", ms=3, label=f"segment {number + 1}")
@@ -65,7 +66,7 @@ def plot_frames(frames: np.ndarray,     # (t, d) of a clip
     means.legend(frameon=False)
     return figure
 
-# %% ../../../nbs/78f_sentiment_figures.ipynb #0d6d4f2c
+# %% ../../../nbs/78f_sentiment_figures.ipynb #a87e5e82
 def _draw_confusion(axis, matrix: np.ndarray, title: str) -> None:
     "One matrix: colours are shares of a row, numbers are segments."
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -76,28 +77,30 @@ def _draw_confusion(axis, matrix: np.ndarray, title: str) -> None:
 
 def plot_confusions(fitted: list[Fitted]) -> plt.Figure:
     "Confusion matrices, a row of panels for each protocol (paper 05, Figs 6, 7, 11, 12 and 15)."
-    panels = [(part.purpose, name, part.counts(name).sum(axis=0)) for part in fitted for name in part.configurations]
+    panels = [(part, name) for part in fitted for name in part.configurations]
+    panels.sort(key=lambda panel: PROTOCOLS.index(panel[0].purpose))
     columns = len(panels) // len(PROTOCOLS)
     figure, axes = plt.subplots(2, columns, figsize=(2.7 * columns + 1, 5.6), squeeze=False)
-    panels.sort(key=lambda panel: PROTOCOLS.index(panel[0]))
-    for axis, (protocol, name, matrix) in zip(axes.flat, panels): _draw_confusion(axis, matrix, f"{name}\n{protocol}")
+    for axis, (part, name) in zip(axes.flat, panels):
+        _draw_confusion(axis, part.counts(name).sum(axis=0), f"{name}\n{part.purpose}")
     return figure
 
 def plot_losses(fits: dict[str, list[dict]],     # title of a panel -> facts of fits: curve
                 ) -> plt.Figure:
-    "Mean training and validation loss of the fits that still run at an epoch; dashed: chance (paper 05, Fig 10)."
+    "Mean training and validation loss of the fits that run at an epoch; dashed: chance (paper 05, Fig 10)."
     figure, panels = plt.subplots(1, len(fits), figsize=(5 * len(fits), 3.4), sharey=True, squeeze=False)
     for axis, (title, facts) in zip(panels[0], fits.items()):
         curves = pd.concat([pd.DataFrame(fit["curve"]) for fit in facts]).groupby("epoch").mean()
         for column, label in (("loss", "training"), ("validation_loss", "validation")):
             axis.plot(curves.index, curves[column], marker="o", ms=3, label=label)
         axis.axhline(np.log(len(CLASSES)), color="0.6", lw=.8, ls="--")
-        axis.set(title=f"{title} ({len(facts)} fits)", xlabel="epoch", ylabel="" if axis is not panels[0, 0] else "loss")
+        axis.set(title=f"{title} ({len(facts)} fits)", xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
+    panels[0, 0].set_ylabel("loss")
     panels[0, 0].legend(frameon=False)
     return figure
 
-# %% ../../../nbs/78f_sentiment_figures.ipynb #a533021d
+# %% ../../../nbs/78f_sentiment_figures.ipynb #5f688e8d
 def plot_ways(results: list[dict],      # of `way_results`
               ) -> plt.Figure:
     "UA of each model with each way to split, at equal training size; dashed: chance."

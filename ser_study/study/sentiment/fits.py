@@ -50,7 +50,8 @@ def _run_bilstms(segments: Segments, configurations: dict, splits: dict[int, lis
     "Predictions of BiLSTMs, those of one kind of frames at a time."
     tables, fits, targets = [], [], np.eye(len(CLASSES))[segments.labels]
     for features in dict.fromkeys(c["features"] for c in configurations.values()):
-        chosen = {name: {**BILSTM, **_changes(c)} for name, c in configurations.items() if c["features"] == features}
+        same = {name: c for name, c in configurations.items() if c["features"] == features}
+        chosen = {name: {**BILSTM, **_changes(c)} for name, c in same.items()}
         for seed, of_seed in splits.items():
             frames = {"audio": segments.features[features]}
             found = fit_networks(frames, targets, chosen, of_seed, [seed], settings, description)
@@ -62,11 +63,11 @@ def _run_bilstms(segments: Segments, configurations: dict, splits: dict[int, lis
 RUNS = {"MLP": _run_mlps, "BiLSTM": _run_bilstms}
 
 def run_models(segments: Segments,
-               configurations: dict[str, dict],     # name -> model (a key of RUNS), features, changes to the defaults
+               configurations: dict[str, dict],     # name -> model (a key of RUNS), features, what differs
                splits: dict[int, list[Split]],      # seed -> its splits
                settings: Settings,
                description: str = "fits",
-               ) -> Predictions:                    # configuration, split, seed, row, p_0 ...; curve, validation ... of each fit
+               ) -> Predictions:                    # table: row, p_0 ...; fits: curve, validation ...
     "Predictions of every configuration on every split, computed where they are not kept."
     found = []
     for model, run in RUNS.items():
@@ -75,7 +76,7 @@ def run_models(segments: Segments,
     tables = [part.table for part in found]
     return Predictions(pd.concat(tables, ignore_index=True), [fit for part in found for fit in part.fits])
 
-# %% ../../../nbs/78c_sentiment_fits.ipynb #810bcc24
+# %% ../../../nbs/78c_sentiment_fits.ipynb #b67ce5fe
 def count_answers(segments: Segments,
                   predictions: pd.DataFrame,    # of one configuration: row, p_0 ...
                   ) -> np.ndarray:              # (units, classes, classes)
@@ -103,7 +104,7 @@ class Fitted(NamedTuple):
         "Facts of each fit of one configuration: split, seed, curve, validation ..."
         return [fit for fit in self.predictions.fits if fit["configuration"] == name]
 
-# %% ../../../nbs/78c_sentiment_fits.ipynb #fc407ae6
+# %% ../../../nbs/78c_sentiment_fits.ipynb #a9550df6
 def fit_models(study: Study,
                segments: Segments,
                configurations: dict[str, dict],
@@ -111,7 +112,8 @@ def fit_models(study: Study,
                purpose: str = "",           # the name of the whole; the protocol when not given
                ) -> Fitted:
     "Every configuration on the splits of a protocol, with every seed of the study."
-    purpose, splits = purpose or protocol, {seed: split_by_protocol(segments, protocol, seed) for seed in study.seeds}
+    purpose = purpose or protocol
+    splits = {seed: split_by_protocol(segments, protocol, seed) for seed in study.seeds}
     with study.stage(f"{purpose}: {', '.join(configurations)}", len(splits) * len(configurations)):
         predictions = run_models(segments, configurations, splits, study.settings, purpose)
     return Fitted(purpose, segments, configurations, predictions)
@@ -126,13 +128,14 @@ def fit_ways(study: Study,
     splits = {seed: split_by_way(segments, alone, seed) for seed in study.seeds}
     fitted = []
     for way in splits[study.seeds[0]]:
-        purpose, of_way = f"question 1, {scope}, {way}", {seed: ways[way] for seed, ways in splits.items()}
+        purpose = f"question 1, {scope}, {way}"
+        of_way = {seed: ways[way] for seed, ways in splits.items()}
         with study.stage(f"{purpose}: {', '.join(configurations)}", len(splits)):
             predictions = run_models(segments, configurations, of_way, study.settings, way)
         fitted.append(Fitted(purpose, segments, configurations, predictions))
     return fitted
 
-# %% ../../../nbs/78c_sentiment_fits.ipynb #02aa3e45
+# %% ../../../nbs/78c_sentiment_fits.ipynb #ced5504e
 PREDICTION = ("utterance", "unit", "segment", "protocol", "configuration", "split", "seed", "true", *CLASSES)
 
 def _name_rows(fitted: Fitted, name: str) -> pd.DataFrame:
@@ -154,4 +157,5 @@ def gather_predictions(fitted: list[Fitted]) -> pd.DataFrame:   # PREDICTION
 
 def gather_costs(fitted: list[Fitted]) -> pd.DataFrame:
     "The facts of all fits in one table, with the purpose of each as `protocol`."
-    return pd.DataFrame([dict(protocol=part.purpose, **fit) for part in fitted for fit in part.predictions.fits])
+    costs = [dict(protocol=part.purpose, **fit) for part in fitted for fit in part.predictions.fits]
+    return pd.DataFrame(costs)

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PRINTED', 'score_ua', 'compare_counts', 'name_scopes', 'count_ways', 'compare_ways', 'way_results', 'leak_results',
            'compare_printed', 'compare_changes', 'change_results', 'layer_results', 'layer_table', 'say',
-           'answer_leakage', 'answer_gap', 'write_answer']
+           'answer_leakage', 'describe_gap', 'answer_gap', 'write_answer']
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #e5251bb0
+# %% ../../../nbs/78e_sentiment_questions.ipynb #a8f2e8cd
 import numpy as np
 import pandas as pd
 from ...evaluation.classification import macro_f1, unweighted_accuracy, weighted_accuracy
@@ -18,7 +18,7 @@ from .segments import Segments
 from .splits import WAYS
 from .tables import name_scores, printed
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #6d042f90
+# %% ../../../nbs/78e_sentiment_questions.ipynb #33485175
 def score_ua(study: Study,              # gives resamples and seed
              counts: np.ndarray,        # (units, classes, classes)
              ) -> tuple[float, float, float]:
@@ -30,7 +30,7 @@ def compare_counts(study: Study, first: np.ndarray, second: np.ndarray, metric=u
     "The paired difference of a metric, first minus second, over the same units."
     return paired_difference(first, second, metric, study.parameters["resamples"], study.parameters["seed"])
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #bfcdf6cd
+# %% ../../../nbs/78e_sentiment_questions.ipynb #c045b374
 def name_scopes(segments: Segments) -> dict[str, bool]:
     "Name -> whether each voice is studied alone: the scopes in which question 1 can be asked."
     several = len(set(segments.voices)) > 1
@@ -51,36 +51,42 @@ def compare_ways(study: Study, fitted: list[Fitted]) -> pd.DataFrame:
     rows = []
     for (scope, model), by_way in count_ways(fitted).items():
         for a, b in zip(list(by_way), list(by_way)[1:]):
-            ua = {f"UA_{x}": float(unweighted_accuracy(by_way[way].sum(axis=0))) for x, way in (("a", a), ("b", b))}
+            ua_a, ua_b = (float(unweighted_accuracy(by_way[way].sum(axis=0))) for way in (a, b))
             difference = compare_counts(study, by_way[a], by_way[b])
-            rows.append(dict(scope=scope, model=model, a=a, b=b, **ua, **difference._asdict()))
+            rows.append(dict(scope=scope, model=model, a=a, b=b, UA_a=ua_a, UA_b=ua_b,
+                             **difference._asdict()))
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table.p))
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #b5350843
+# %% ../../../nbs/78e_sentiment_questions.ipynb #cddbb819
 def way_results(study: Study, fitted: list[Fitted]) -> list[dict]:
     "Rows of results.csv: UA of each model with each way to split."
-    return [result("Question 1", f"{scope}: {model}", f"UA, {way}", "paper" if way == WAYS[0] else "corrected",
-                   *score_ua(study, counts), counts.sum() / len(study.seeds), len(study.seeds))
-            for (scope, model), by_way in count_ways(fitted).items() for way, counts in by_way.items()]
+    rows, seeds = [], len(study.seeds)
+    for (scope, model), by_way in count_ways(fitted).items():
+        for way, counts in by_way.items():
+            protocol = "paper" if way == WAYS[0] else "corrected"
+            rows.append(result("Question 1", f"{scope}: {model}", f"UA, {way}", protocol,
+                               *score_ua(study, counts), counts.sum() / seeds, seeds))
+    return rows
 
 def leak_results(study: Study,
                  differences: pd.DataFrame,     # of `compare_ways`
                  n: int,                        # segments
                  ) -> list[dict]:
     "Rows of results.csv: differences between ways to split."
-    return [result("Question 1", f"{r.scope}: {r.model}", f"UA, {r.a} minus {r.b}", "corrected", r.difference, r.low,
-                   r.high, n, len(study.seeds)) for r in differences.itertuples()]
+    return [result("Question 1", f"{r.scope}: {r.model}", f"UA, {r.a} minus {r.b}", "corrected", r.difference,
+                   r.low, r.high, n, len(study.seeds))
+            for r in differences.itertuples()]
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #2f020cb5
-PRINTED = {"BiLSTM": "BiLSTM as printed", "MLP": "MLP as printed"}     # model -> its configuration in question 2
+# %% ../../../nbs/78e_sentiment_questions.ipynb #8a079c50
+PRINTED = {"BiLSTM": "BiLSTM as printed", "MLP": "MLP as printed"}     # model -> configuration
 
 def compare_printed(study: Study, fitted: Fitted, metric=unweighted_accuracy) -> Paired:
     "The gap: the MLP as printed minus the BiLSTM as printed."
     return compare_counts(study, *(fitted.counts(PRINTED[model]) for model in ("MLP", "BiLSTM")), metric)
 
 def compare_changes(study: Study, fitted: Fitted) -> pd.DataFrame:
-    "model, UA, macro_F1, against, paired difference of UA from the model as printed, share of the gap, p after Holm."
+    "model, UA, macro_F1, against, its paired difference of UA, share of the gap, p after Holm."
     gap, rows = compare_printed(study, fitted), []
     for name, configuration in fitted.configurations.items():
         reference, counts = PRINTED[configuration["model"]], fitted.counts(name)
@@ -102,19 +108,21 @@ def change_results(study: Study, fitted: Fitted, changes: pd.DataFrame) -> list[
         n = counts.sum() / seeds
         rows.append(result("Question 2", r.model, "UA test", "paper", *score_ua(study, counts), n, seeds))
         if r.model != r.against:
-            rows.append(result("Question 2", r.model, f"UA, minus {r.against}", "paper", r.difference, r.low, r.high,
-                               n, seeds))
+            rows.append(result("Question 2", r.model, f"UA, minus {r.against}", "paper", r.difference, r.low,
+                               r.high, n, seeds))
     gap, n = compare_printed(study, fitted), fitted.counts(PRINTED["MLP"]).sum() / seeds
     column = f"UA, minus {PRINTED['BiLSTM']}"
-    return [*rows, result("Question 2", PRINTED["MLP"], column, "paper", gap.difference, gap.low, gap.high, n, seeds)]
+    whole = result("Question 2", PRINTED["MLP"], column, "paper", gap.difference, gap.low, gap.high, n, seeds)
+    return [*rows, whole]
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #94948412
+# %% ../../../nbs/78e_sentiment_questions.ipynb #c640c71d
 def layer_results(study: Study, fitted: Fitted) -> list[dict]:
     "Rows of results.csv: UA of the MLP on each layer of an encoder."
     rows, seeds = [], len(study.seeds)
     for name in fitted.configurations:
         counts = fitted.counts(name)
-        rows.append(result("Layers", name, "UA test", "corrected", *score_ua(study, counts), counts.sum() / seeds, seeds))
+        rows.append(result("Layers", name, "UA test", "corrected", *score_ua(study, counts),
+                           counts.sum() / seeds, seeds))
     return rows
 
 def layer_table(results: list[dict]) -> pd.DataFrame:
@@ -122,7 +130,7 @@ def layer_table(results: list[dict]) -> pd.DataFrame:
     return pd.DataFrame([dict(features=row["row"], UA=row["reproduced"], low=row["low"], high=row["high"],
                               segments=row["n"]) for row in results])
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #73a77df5
+# %% ../../../nbs/78e_sentiment_questions.ipynb #79be6ef2
 def say(p: float, low: float, high: float, up: str, down: str, neither: str) -> str:
     "Which of three phrases a difference allows."
     if p >= .05 or low <= 0 <= high: return neither
@@ -132,31 +140,43 @@ def _interval(r) -> str:
     "`+0.12 [+0.05, +0.18]`."
     return f"{r.difference:+.3f} [{r.low:+.3f}, {r.high:+.3f}]"
 
+def _share_above_chance(r) -> str:
+    "The difference as a share of what the first way is above chance; empty where that is nothing."
+    above = r.UA_a - 1 / 3
+    return f", {r.difference / above:.0%} of what the first is above chance" if above > .05 else ""
+
 def answer_leakage(differences: pd.DataFrame) -> list[str]:
     "Lines of Markdown that answer question 1."
     lines = []
     for r in differences.itertuples():
         what = "leakage from the clip" if r.b == "whole clips" else "what knowing the voice is worth"
         effect = say(r.p_holm, r.low, r.high, "is there", "is negative", "is not clearly there")
-        above = f", {r.difference / (r.UA_a - 1 / 3):.0%} of what the first is above chance" if r.UA_a > 1 / 3 + .05 else ""
-        lines.append(f"- **Question 1, {r.scope}, {r.model}:** {what} {effect}: UA {r.UA_a:.3f} with {r.a}, {r.UA_b:.3f} "
-                     f"with {r.b}, difference {_interval(r)}{above}; p = {r.p_holm:.3g} after Holm.")
+        lines.append(f"- **Question 1, {r.scope}, {r.model}:** {what} {effect}: UA {r.UA_a:.3f} with {r.a}, "
+                     f"{r.UA_b:.3f} with {r.b}, difference {_interval(r)}{_share_above_chance(r)}; "
+                     f"p = {r.p_holm:.3g} after Holm.")
     return lines
 
-def answer_gap(study: Study, fitted: Fitted, changes: pd.DataFrame) -> list[str]:
-    "Lines of Markdown that answer question 2: the gap, and the four changes with the largest effects."
+# %% ../../../nbs/78e_sentiment_questions.ipynb #c43fae9f
+def describe_gap(study: Study, fitted: Fitted) -> str:
+    "A line of Markdown: whether the MLP is ahead of the BiLSTM, by how much, and by how much in the paper."
     gap, accuracy = compare_printed(study, fitted), compare_printed(study, fitted, weighted_accuracy)
     ahead = say(gap.p, gap.low, gap.high, "as in the paper, the MLP is ahead of the BiLSTM",
                 "unlike in the paper, the BiLSTM is ahead", "neither is clearly ahead here")
-    theirs = printed("Table 4", "MFCC, MLP(128)", "accuracy test") - printed("Text", "MFCC, BiLSTM", "accuracy test")
-    lines = [f"- **Question 2:** {ahead}: {_interval(gap)} UA, {accuracy.difference:+.3f} accuracy (the paper: {theirs:+.2f})."]
-    largest = changes[changes.model != changes.against].sort_values("difference", key=abs, ascending=False).head(4)
-    for r in largest.itertuples():
+    mlp = printed("Table 4", "MFCC, MLP(128)", "accuracy test")
+    bilstm = printed("Text", "MFCC, BiLSTM", "accuracy test")
+    return (f"- **Question 2:** {ahead}: {_interval(gap)} UA, {accuracy.difference:+.3f} accuracy "
+            f"(the paper: {mlp - bilstm:+.2f}).")
+
+def answer_gap(study: Study, fitted: Fitted, changes: pd.DataFrame) -> list[str]:
+    "Lines of Markdown that answer question 2: the gap, and the four changes with the largest effects."
+    lines, changed = [describe_gap(study, fitted)], changes[changes.model != changes.against]
+    for r in changed.sort_values("difference", key=abs, ascending=False).head(4).itertuples():
         effect = say(r.p_holm, r.low, r.high, "raises", "lowers", "does not clearly move")
-        lines.append(f"- **Question 2, {r.model}** {effect} UA against *{r.against}*: {_interval(r)}, p = {r.p_holm:.3g} after Holm.")
+        lines.append(f"- **Question 2, {r.model}** {effect} UA against *{r.against}*: {_interval(r)}, "
+                     f"p = {r.p_holm:.3g} after Holm.")
     return lines
 
 def write_answer(demo: bool, lines: list[str]) -> str:
     "Markdown for the first screen."
-    warning = "These recordings are made up: they show that everything runs and say nothing about sentiment.\n\n"
+    warning = "Made-up recordings say nothing about sentiment; they show that everything runs.\n\n"
     return (warning if demo else "") + "\n".join(lines)

@@ -7,7 +7,7 @@ __all__ = ['CLASSES', 'DURATIONS', 'NOISY', 'CENTRE', 'map_sentiments', 'describ
            'measure_quality', 'quality_results', 'quality_table', 'describe_quality', 'measure_courses',
            'course_results']
 
-# %% ../../../nbs/78_sentiment_recordings.ipynb #7e493284
+# %% ../../../nbs/78_sentiment_recordings.ipynb #37d0ae09
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
@@ -19,11 +19,11 @@ from ...labels import SENTIMENT_OF
 from ...settings import StudyError
 from ..essay import result
 
-# %% ../../../nbs/78_sentiment_recordings.ipynb #f8244695
+# %% ../../../nbs/78_sentiment_recordings.ipynb #090eab19
 CLASSES = ("negative", "neutral", "positive")   # the order of the paper's tables
 
 def map_sentiments(reading: Reading) -> Reading:
-    "The utterances that have a sentiment, in a column `sentiment`. `StudyError` where a sentiment has no clip."
+    "The utterances that have a `sentiment`, a new column. `StudyError` where a sentiment has no clip."
     sentiment = reading.utterances.emotion.map(SENTIMENT_OF).astype("string")
     mapped = reading.utterances.assign(sentiment=sentiment)[sentiment.notna()]
     missing = sorted(set(CLASSES) - set(mapped.sentiment))
@@ -31,10 +31,11 @@ def map_sentiments(reading: Reading) -> Reading:
         corpora = ", ".join(sorted(set(reading.utterances.corpus)))
         unknown = sorted(set(reading.utterances.emotion.dropna()) - set(SENTIMENT_OF))
         hint = f" The study knows no sentiment for these emotions: {', '.join(unknown)}." if unknown else ""
-        raise StudyError(f"{corpora}: no clip is {' or '.join(missing)}. Paper 05 needs all three sentiments.{hint}")
+        absent = " or ".join(missing)
+        raise StudyError(f"{corpora}: no clip is {absent}. Paper 05 needs all three sentiments.{hint}")
     return reading._replace(utterances=mapped)
 
-# %% ../../../nbs/78_sentiment_recordings.ipynb #7cfeee1b
+# %% ../../../nbs/78_sentiment_recordings.ipynb #519bd398
 def describe_corpora(clips: pd.DataFrame,   # corpus, utterance, speaker, sentence, duration (s)
                      ) -> pd.DataFrame:     # corpus, clips, voices, sentences, minutes
     "One row for each corpus."
@@ -42,7 +43,7 @@ def describe_corpora(clips: pd.DataFrame,   # corpus, utterance, speaker, senten
         clips=("utterance", "size"), voices=("speaker", "nunique"), sentences=("sentence", "nunique"),
         minutes=("duration", lambda seconds: seconds.sum() / 60)).reset_index()
 
-# %% ../../../nbs/78_sentiment_recordings.ipynb #387936fd
+# %% ../../../nbs/78_sentiment_recordings.ipynb #5334d43b
 DURATIONS = {"max duration": ("max", 1), "min duration": ("min", 1), "median duration": ("median", 1),
              "total duration": ("sum", 1 / 3600), "number of files": ("size", 1)}   # row -> statistic, unit
 
@@ -58,21 +59,25 @@ def table1(clips: pd.DataFrame,     # sentiment, duration (s)
     return rows
 
 def corpus_text(clips: pd.DataFrame) -> list[dict]:
-    "The shortest and the longest clip (s) and the clips per class, as the paper's text gives them (section V.A)."
+    "The shortest and the longest clip (s) and the clips per class, as in the paper's text (section V.A)."
     values = {"shortest clip": clips.duration.min(), "longest clip": clips.duration.max(),
               "clips per class": len(clips) / 3}
     return [result("Text", "corpus", column, "paper", value, value, value, len(clips))
             for column, value in values.items()]
 
-# %% ../../../nbs/78_sentiment_recordings.ipynb #24268bf3
+# %% ../../../nbs/78_sentiment_recordings.ipynb #effd85d1
 NOISY = dict(flatness=.45, zcr=.06)   # the paper calls a clip noisy above both (section V.A)
+
+def _measure(path: str) -> dict[str, float]:
+    "Means over the frames of one clip, without the silence at its edges."
+    return clip_statistics(trim_silence(load_audio(path)))
 
 def measure_quality(clips: pd.DataFrame,    # path, sentiment
                     workers: int,           # threads
                     ) -> pd.DataFrame:      # zcr, flatness, power_flatness, sentiment: one row for each clip
     "Mean zero-crossing rate (sign changes per sample) and flatness of each clip, at 16 kHz."
     run = Parallel(workers, backend="threading")
-    measured = run(delayed(lambda path: clip_statistics(trim_silence(load_audio(path))))(path) for path in clips.path)
+    measured = run(delayed(_measure)(path) for path in clips.path)
     return pd.DataFrame(measured).assign(sentiment=clips.sentiment.to_numpy())
 
 def quality_results(quality: pd.DataFrame) -> list[dict]:
@@ -83,10 +88,11 @@ def quality_results(quality: pd.DataFrame) -> list[dict]:
         for what, column in (("spectral flatness", "flatness"), ("ZCR", "zcr")):
             for end, share in (("low", .05), ("high", .95)):
                 value = own[column].quantile(share)
-                rows.append(result("Figs 2-4", name, f"{what}, {end}", "paper", value, value, value, len(own)))
+                column_name = f"{what}, {end}"
+                rows.append(result("Figs 2-4", name, column_name, "paper", value, value, value, len(own)))
     return rows
 
-# %% ../../../nbs/78_sentiment_recordings.ipynb #e649808a
+# %% ../../../nbs/78_sentiment_recordings.ipynb #a5efc345
 def quality_table(quality: pd.DataFrame) -> pd.DataFrame:
     "For each sentiment: 5th and 95th percentile of each measure, and the share of clips above both of NOISY."
     columns = dict(flatness="flatness", power_flatness="flatness of power", zcr="ZCR")
@@ -102,19 +108,23 @@ def quality_table(quality: pd.DataFrame) -> pd.DataFrame:
 def describe_quality(quality: pd.DataFrame) -> str:
     "How to read the table: the paper's own ranges, and our median rate at its sampling rate."
     median = quality.zcr.median()
-    return ("noisy: the share of clips above both of the paper's thresholds. The paper reads flatness 0.20-0.50 and ZCR "
-            "0.02-0.07 off its figures. ZCR counts sign changes per sample: at 48 kHz, the rate of its recordings, our "
-            f"median of {median:.3f} would be about {median / 3:.3f}.")
+    return ("noisy: the share of clips above both of the paper's thresholds. The paper reads flatness "
+            "0.20-0.50 and ZCR 0.02-0.07 off its figures. ZCR counts sign changes per sample: at 48 kHz, the rate of "
+            f"its recordings, our median of {median:.3f} would be about {median / 3:.3f}.")
 
-# %% ../../../nbs/78_sentiment_recordings.ipynb #7efc5e8b
+# %% ../../../nbs/78_sentiment_recordings.ipynb #2b7163b4
 CENTRE = slice(10, 40)   # of the 50 points of a course: what the paper calls the central segment
+
+def _trace(path: str) -> np.ndarray:
+    "The zero-crossing rate of one clip at 50 points."
+    return zcr_curve(load_audio(path))
 
 def measure_courses(clips: pd.DataFrame,    # path
                     workers: int,           # threads
                     ) -> np.ndarray:        # (n, 50) sign changes per sample
     "The zero-crossing rate of each clip at 50 points from its beginning to its end."
     run = Parallel(workers, backend="threading")
-    return np.stack(run(delayed(lambda path: zcr_curve(load_audio(path)))(path) for path in clips.path))
+    return np.stack(run(delayed(_trace)(path) for path in clips.path))
 
 def course_results(courses: np.ndarray,         # (n, 50)
                    sentiments: pd.Series,       # (n,)
@@ -122,4 +132,5 @@ def course_results(courses: np.ndarray,         # (n, 50)
     "Lowest and highest mean rate in the central part of a clip, over all classes (paper 05, Fig 5)."
     centre = np.array([courses[sentiments == name, CENTRE].mean(axis=0) for name in CLASSES])
     return [result("Fig 5", "all classes", f"ZCR in the central segment, {end}", "paper", value, value, value,
-                   len(courses)) for end, value in (("low", centre.min()), ("high", centre.max()))]
+                   len(courses))
+            for end, value in (("low", centre.min()), ("high", centre.max()))]

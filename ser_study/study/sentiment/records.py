@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['list_assumptions', 'note_assumptions', 'judge_comparability', 'gather_facts']
 
-# %% ../../../nbs/78g_sentiment_records.ipynb #6a67d4f1
+# %% ../../../nbs/78g_sentiment_records.ipynb #26673129
 import pandas as pd
 from ...data.corpora import CORPORA
 from ...data.utterances import Reading
@@ -18,21 +18,24 @@ from .recordings import CLASSES
 from .segments import ENCODERS, LAYERS
 from .splits import SHARES
 
-# %% ../../../nbs/78g_sentiment_records.ipynb #040bfc18
+# %% ../../../nbs/78g_sentiment_records.ipynb #c9ad8efe
 def list_assumptions(encoders: dict[str, str],      # checkpoint -> its name in tables
                      hubert: str,                   # the checkpoint of profile `paper`
                      ) -> list[tuple[str, str, str]]:
     "What is assumed, the value, and why."
-    names, given = ", ".join(encoders.values()), "hidden 128 and ReLU are given, nothing else"
     return [
         ("preparation", "levelled, noisereduce's stationary gate, edges trimmed at 30 dB, levelled",
          "the paper names the steps, neither tools nor parameters"),
-        ("segments", "equal parts of at most 2 s; a shorter clip is its own segment", "'1-2 second segments'"),
-        ("split", f"training, validation, test {SHARES}", "not given; its printed scores imply a test of 15 to 30 %"),
-        ("MFCC", "20, every 32 ms in windows of 128 ms (librosa's default hop and window in samples, at 16 kHz)",
+        ("segments", "equal parts of at most 2 s; a shorter clip is its own segment",
+         "'1-2 second segments'"),
+        ("split", f"training, validation, test {SHARES}",
+         "not given; its printed scores imply a test of 15 to 30 %"),
+        ("MFCC", "20, every 32 ms in windows of 128 ms (librosa's default hop and window in samples, at "
+         "16 kHz)",
          "'13-40 coefficients per frame'; hop not given"),
         ("MLP", f"{MLP}; scikit-learn's Adam",
-         f"{given}; 'two layers' is read as one hidden layer of 128 and the output, as the code it describes has it"),
+         "hidden 128 and ReLU are given, nothing else; 'two layers' is read as one hidden layer of 128 and "
+         "the output, as the code it describes has it"),
         ("BiLSTM", f"hidden 128, mean pooling, Adam 0.001, {BILSTM['recipe']}",
          "hidden 128, average pooling and a stop after 3-4 epochs are given"),
         ("pooling", "mean in Tables 3 to 5, attention in question 2",
@@ -40,18 +43,18 @@ def list_assumptions(encoders: dict[str, str],      # checkpoint -> its name in 
         ("class weights", "inverse frequency", "no formula is given"),
         ("Table 2's vectors", "mean MFCCs of a segment, not standardised",
          "not given; their distances fit the printed bounds"),
-        ("speech encoders",
-         f"{names}, layers {LAYERS}, the last in the tables, frames averaged in pairs for the BiLSTM",
+        ("speech encoders", f"{', '.join(encoders.values())}, layers {LAYERS}, the last in the tables, "
+         "frames averaged in pairs for the BiLSTM",
          f"no checkpoint and no layer is given; profile 'paper' takes {hubert}"),
-        ("sentiments",
-         "happiness positive; anger, sadness, fear, disgust negative; neutral, calm neutral; surprise left out",
-         "the Albanian recordings are not published; another corpus stands in")]
+        ("sentiments", "happiness positive; anger, sadness, fear, disgust negative; neutral, calm neutral; "
+         "surprise left out", "the Albanian recordings are not published; another corpus stands in")]
 
 def note_assumptions(study: Study, encoders: dict[str, str]) -> None:
     "Note them all in the study."
-    for assumption in list_assumptions(encoders, study.settings.checkpoints["hubert"]): study.assume(*assumption)
+    for assumption in list_assumptions(encoders, study.settings.checkpoints["hubert"]):
+        study.assume(*assumption)
 
-# %% ../../../nbs/78g_sentiment_records.ipynb #4915f23b
+# %% ../../../nbs/78g_sentiment_records.ipynb #04761df1
 def judge_comparability(study: Study,
                         reading: Reading,              # of all corpora, before any clip is left out
                         lead: str,                     # the checkpoint that leads
@@ -71,5 +74,6 @@ def gather_facts(study: Study,
     "What run.json keeps of paper 05: seeds, classes, checkpoints, corpora, leakage."
     shared = {protocol: dict(checked=found.checked, shared=found.table.to_dict("records"))
               for protocol, found in leakage.items()}
-    return dict(seeds=study.seeds, classes=CLASSES, corpora=about_corpora(reading.utterances, clips), leakage=shared,
-                checkpoints={name: study.settings.checkpoints.get(name, name) for name in encoders})
+    checkpoints = {name: study.settings.checkpoints.get(name, name) for name in encoders}
+    return dict(seeds=study.seeds, classes=CLASSES, checkpoints=checkpoints,
+                corpora=about_corpora(reading.utterances, clips), leakage=shared)

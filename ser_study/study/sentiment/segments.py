@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['ENCODERS', 'LAYERS', 'Segments', 'describe_frames', 'cut_segments', 'segment_results', 'describe_setting',
            'segment_means', 'clip_distances', 'table2', 'distance_elsewhere', 'describe_distances', 'choose_encoders',
-           'draw_clips', 'describe_layers', 'uneven_cuts', 'encode_segments', 'describe_encoded']
+           'draw_clips', 'describe_layers', 'uneven_cuts', 'build_encoder', 'encode_segments', 'describe_encoded']
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #fa1b908f
+# %% ../../../nbs/78a_sentiment_segments.ipynb #fbf794b0
 from dataclasses import dataclass
 from functools import cached_property
 import numpy as np
@@ -18,37 +18,33 @@ from ...features.checkpoints import pull
 from ...features.frames import average_runs
 from ...features.segments import BANDS, cut, heterogeneity, heterogeneity_table, summary, with_deltas
 from ...features.speech_models import SpeechEncoder
+from ...settings import Settings
 from ..essay import Study, result
 from .recordings import CLASSES
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #6989f0cb
+# %% ../../../nbs/78a_sentiment_segments.ipynb #6a9038da
 @dataclass(frozen=True)
 class Segments:
     "Segments of a corpus."
     table: pd.DataFrame              # one row each: clip, utterance, audio_key, speaker, sentiment ...
     features: dict[str, list]        # name -> (d,) or (t, d) of each segment
     alone: bool                      # whether each voice is studied alone
-
     @cached_property
     def labels(self) -> np.ndarray:
         "(n,) class numbers."
         return pd.Categorical(self.table.sentiment, CLASSES).codes.astype(int)
-
     @cached_property
     def clips(self) -> np.ndarray:
         "(n,) the key of the clip's audio, so that a clip that is there twice counts as one."
         return self.table.audio_key.to_numpy(dtype=str)
-
     @cached_property
     def voices(self) -> np.ndarray:
         "(n,) speakers."
         return self.table.speaker.to_numpy(dtype=str)
-
     @cached_property
     def units(self) -> np.ndarray:
         "(n,) what an interval resamples: voices, or clips where there are few voices."
         return self.voices if len(set(self.voices)) >= FEW else self.clips
-
     @property
     def unit_name(self) -> str:
         "`clips` or `voices`."
@@ -65,7 +61,7 @@ class Segments:
         features = {name: [values[row] for row in rows] for name, values in self.features.items()}
         return Segments(self.table.iloc[rows].reset_index(drop=True), features, self.alone)
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #26296b8c
+# %% ../../../nbs/78a_sentiment_segments.ipynb #8addcab7
 def describe_frames(parts: list[np.ndarray],     # (t, 20) MFCC of each segment
                     ) -> dict[str, list]:        # features of each
     "What the models read of MFCC frames: sequences (t, d) for the BiLSTM, vectors (d,) for the MLP."
@@ -86,7 +82,7 @@ def cut_segments(clips: pd.DataFrame,          # of `screen`, with sentiment
     alone = bool(clips.speaker.value_counts().median() >= voice_clips)
     return Segments(table.join(clips, on="clip"), describe_frames(parts), alone)
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #8b976f13
+# %% ../../../nbs/78a_sentiment_segments.ipynb #d2039804
 def segment_results(segments: Segments) -> list[dict]:
     "The shortest and the longest segment in seconds (paper 05, section V.C)."
     seconds = segments.table.seconds
@@ -104,15 +100,15 @@ def describe_setting(segments: Segments) -> str:
     return (f"{table['clip'].nunique()} clips give {len(table)} segments of {lengths}. {setting}. "
             f"Intervals are over {segments.unit_name}{reason}.")
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #372be911
+# %% ../../../nbs/78a_sentiment_segments.ipynb #76ff263c
 def segment_means(segments: Segments) -> np.ndarray:   # (n, 20)
     "Mean MFCCs of each segment."
     return np.stack([part.mean(axis=0) for part in segments.features["MFCC"]])
 
 def clip_distances(segments: Segments) -> pd.Series:
-    "Mean distance between the segments of each clip, NaN for a single segment; aligned with the clips' numbers."
-    means = segment_means(segments)
-    return pd.Series([heterogeneity(means[rows]) for rows in segments.table.groupby("clip").indices.values()])
+    "Mean distance between the segments of each clip, in the clips' order; NaN for a single segment."
+    means, rows_of_clip = segment_means(segments), segments.table.groupby("clip").indices
+    return pd.Series([heterogeneity(means[rows]) for rows in rows_of_clip.values()])
 
 def table2(segments: Segments,
            clips: pd.DataFrame,      # sentiment of each clip
@@ -123,7 +119,7 @@ def table2(segments: Segments,
     return [result("Table 2", row, name, "paper", *[counts.loc[row, name]] * 3, sizes[name])
             for row in (*reversed(BANDS), "total") for name in CLASSES]
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #dbd57bd9
+# %% ../../../nbs/78a_sentiment_segments.ipynb #dd62aab0
 def distance_elsewhere(segments: Segments,
                        seed: int,
                        pairs: int = 20000,
@@ -138,17 +134,17 @@ def distance_elsewhere(segments: Segments,
 def describe_distances(segments: Segments, seed: int) -> str:
     "Markdown: the distance inside clips beside the distance between clips."
     within, between = clip_distances(segments).median(), distance_elsewhere(segments, seed)
-    return (f"Median distance between segments of one clip **{within:.0f}**, between segments of two clips of "
-            f"the same voice and sentiment **{between:.0f}**.")
+    return (f"Median distance between segments of one clip **{within:.0f}**, between segments of two clips "
+            f"of the same voice and sentiment **{between:.0f}**.")
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #4496d275
+# %% ../../../nbs/78a_sentiment_segments.ipynb #6b67654c
 ENCODERS = {"hubert": "HuBERT", "wav2vec2-base": "wav2vec 2.0", "wavlm": "WavLM",
             "hubert-untrained": "untrained HuBERT", "wav2vec2-untrained": "untrained wav2vec 2.0",
             "wavlm-untrained": "untrained WavLM"}
 LAYERS = (0, 6, 12)     # the convolutions' output, the middle and the last of twelve blocks
 
 def choose_encoders(study: Study) -> dict[str, str]:   # checkpoint -> its name in tables; the first one leads
-    "The encoders of the parameter `encoders`. A checkpoint that is missing is fetched now, before any other work."
+    "The encoders of the parameter `encoders`. A missing checkpoint is fetched now, before any other work."
     chosen = study.choices("encoders", ENCODERS, "speech encoder", demo="hubert-untrained", paper="hubert")
     for name in chosen:
         if name in study.settings.checkpoints: pull(study.settings.checkpoints[name])
@@ -163,13 +159,15 @@ def draw_clips(clips: pd.DataFrame,     # speaker, sentiment
     drawn = clips.sample(frac=1, random_state=seed).groupby(["speaker", "sentiment"]).head(share)
     return clips.assign(clip=range(len(clips))).loc[drawn.index.sort_values()]
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #94d01e31
+# %% ../../../nbs/78a_sentiment_segments.ipynb #5ce1b826
 def describe_layers(name: str,                     # of the encoder
                     values: list[np.ndarray],      # (layers, t, d) of each segment
                     ) -> dict[str, list]:
-    "What the models read of an encoder: each layer's mean for the MLP, the last layer at 25 frames a second for the BiLSTM."
-    features = {f"{name}, layer {number}": [value[layer].mean(axis=0, dtype=np.float32) for value in values]
-                for layer, number in enumerate(LAYERS)}
+    "What models read: each layer's mean for the MLP, the last layer at 25 frames a second for the BiLSTM."
+    features = {}
+    for layer, number in enumerate(LAYERS):
+        means = [value[layer].mean(axis=0, dtype=np.float32) for value in values]
+        features[f"{name}, layer {number}"] = means
     return features | {name: [average_runs(value[-1].astype(np.float32), 2) for value in values]}
 
 def uneven_cuts(segments: Segments,
@@ -180,21 +178,26 @@ def uneven_cuts(segments: Segments,
     sizes, lost = segments.table["clip"].value_counts(), {}
     for name, of_clips in values.items():
         for clip, utterance, value in zip(clips["clip"], clips.utterance, of_clips):
-            reason = f"{len(value)} segments in samples, {sizes[clip]} in frames: not passed to the encoders"
+            reason = f"{len(value)} segments in samples, {sizes[clip]} in frames: no encoder gets it"
             if len(value) != sizes[clip]: lost[clip] = (utterance, "segments differ", reason, False)
     return pd.DataFrame.from_dict(lost, orient="index", columns=list(DEFECT))
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #7d16aec2
+# %% ../../../nbs/78a_sentiment_segments.ipynb #7e64a4d7
+def build_encoder(name: str,               # a key of ENCODERS
+                  settings: Settings,
+                  ) -> SpeechEncoder:      # clip -> (segments, layers, t, d) in half precision
+    "An extractor of the frames of each segment, from each of LAYERS."
+    checkpoint = settings.checkpoints.get(name, name)
+    return SpeechEncoder(checkpoint, LAYERS, pooled=False, signal="segments", half=True,
+                         device=settings.device, workers=settings.workers)
+
 def encode_segments(study: Study,
                     segments: Segments,
                     clips: pd.DataFrame,           # of `draw_clips`
                     encoders: dict[str, str],      # of `choose_encoders`
                     ) -> Segments:                 # of these clips, with the encoders' features
-    "Segments as speech encoders represent them, each encoded on its own. Clips that cannot be encoded are listed."
-    settings = study.settings
-    extractors = {label: SpeechEncoder(settings.checkpoints.get(name, name), LAYERS, pooled=False, signal="segments",
-                                       half=True, device=settings.device, workers=settings.workers)
-                  for name, label in encoders.items()}
+    "Segments as speech encoders represent them, each on its own. Clips that cannot be encoded are listed."
+    extractors = {label: build_encoder(name, study.settings) for name, label in encoders.items()}
     found = study.extract(clips, extractors)
     uneven = uneven_cuts(segments, found.clips, found.values)
     study.add_defects(uneven)
@@ -202,8 +205,8 @@ def encode_segments(study: Study,
     encoded = segments.of_clips(np.array(sorted(position)))
     places = list(zip(encoded.table["clip"], encoded.table.segment))
     features = dict(encoded.features)
-    for label in extractors:
-        features |= describe_layers(label, [found.values[label][position[clip]][part] for clip, part in places])
+    for label, values in found.values.items():
+        features |= describe_layers(label, [values[position[clip]][part] for clip, part in places])
     return Segments(encoded.table, features, segments.alone)
 
 def describe_encoded(encoded: Segments, segments: Segments) -> str:

@@ -6,7 +6,7 @@
 __all__ = ['PROTOCOLS', 'SHARES', 'WAYS', 'FOLDS', 'VALIDATION', 'split_by_protocol', 'audit_protocols', 'leakage_table',
            'sides_table', 'way_folds', 'split_by_way']
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #b4272c89
+# %% ../../../nbs/78b_sentiment_splits.ipynb #80708530
 import numpy as np
 import pandas as pd
 from ...evaluation.resampling import FEW
@@ -16,7 +16,7 @@ from ...protocol.splits import (Split, describe_splits, grouped_folds, grouped_s
 from .recordings import CLASSES
 from .segments import Segments
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #ab7e6da8
+# %% ../../../nbs/78b_sentiment_splits.ipynb #780e1aaa
 PROTOCOLS = ("paper", "corrected")
 SHARES = (.7, .15, .15)   # training, validation, test
 
@@ -29,17 +29,18 @@ def split_by_protocol(segments: Segments, protocol: str, seed: int) -> list[Spli
         return grouped_split(segments.labels[rows], groups[rows], seed, SHARES)
     return split_within(segments.scope(segments.alone), make)
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #0dbfdbc6
+# %% ../../../nbs/78b_sentiment_splits.ipynb #cea8033b
 def audit_protocols(segments: Segments, seed: int) -> dict[str, Leakage]:
     "The leakage of each protocol's splits, of one seed."
     return {protocol: audit_leakage(segments.table, split_by_protocol(segments, protocol, seed))
             for protocol in PROTOCOLS}
 
 def leakage_table(leakage: dict[str, Leakage]) -> pd.DataFrame:
-    "What sides share in each protocol: splits concerned, values shared, mean share of the second side's segments."
+    "What sides share in each protocol: splits, values shared, mean share of the second side's segments."
     found = [part.table.assign(protocol=protocol) for protocol, part in leakage.items()]
     groups = pd.concat(found, ignore_index=True).groupby(["protocol", "sides", "what"], sort=False)
-    return groups.agg(splits=("split", "size"), shared=("shared", "sum"), affected=("affected", "mean")).reset_index()
+    return groups.agg(splits=("split", "size"), shared=("shared", "sum"),
+                      affected=("affected", "mean")).reset_index()
 
 def sides_table(segments: Segments, seed: int) -> pd.DataFrame:
     "Segments and clips on each side in each protocol, and the sides that lack a class."
@@ -51,7 +52,7 @@ def sides_table(segments: Segments, seed: int) -> pd.DataFrame:
     return groups.agg(segments=("rows", "sum"), clips=("groups", "sum"),
                       sides_that_lack_a_class=("lacking", "sum")).reset_index()
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #91973239
+# %% ../../../nbs/78b_sentiment_splits.ipynb #2b4ad7d5
 WAYS = ("random segments", "whole clips", "held-out voices")
 FOLDS, VALIDATION = 5, .15
 
@@ -68,6 +69,8 @@ def split_by_way(segments: Segments, alone: bool, seed: int) -> dict[str, list[S
     "The splits of each way that the scope allows, all thinned to the smallest training side."
     parts = segments.scope(alone)
     possible = WAYS if not alone and len(set(segments.voices)) > 1 else WAYS[:2]
-    found = {way: split_within(parts, lambda rows, way=way: way_folds(segments, way, rows, seed)) for way in possible}
+    found = {way: split_within(parts, lambda rows, way=way: way_folds(segments, way, rows, seed))
+             for way in possible}
     size = min(len(split.train) for splits in found.values() for split in splits)
-    return {way: [thinned(split, segments.labels, size, seed) for split in splits] for way, splits in found.items()}
+    return {way: [thinned(split, segments.labels, size, seed) for split in splits]
+            for way, splits in found.items()}

@@ -8,7 +8,7 @@ __all__ = ['OVERALL', 'BY_CLASS', 'SCORES', 'PAPER', 'NEUTRAL', 'name_scores', '
            'neutral_segments', 'describe_test_size', 'neutral_share', 'text_results', 'describe_neutral', 'loss_values',
            'loss_results', 'loss_table', 'describe_end']
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #bdfdcff5
+# %% ../../../nbs/78d_sentiment_tables.ipynb #514a43e9
 import numpy as np
 import pandas as pd
 from ...evaluation.classification import score_intervals
@@ -21,14 +21,15 @@ from .splits import PROTOCOLS
 # %% ../../../nbs/78d_sentiment_tables.ipynb #1f4b285b
 OVERALL = ("accuracy test", "macro-F1 test", "UA test")
 BY_CLASS = tuple(f"{what} {name}" for what in ("precision", "F1") for name in CLASSES)
-SCORES = dict(WA="accuracy test", macro_f1="macro-F1 test", UA="UA test", weighted_f1="weighted F1 test", f1="F1")
+SCORES = dict(WA="accuracy test", macro_f1="macro-F1 test", UA="UA test", weighted_f1="weighted F1 test",
+              f1="F1")     # metric -> the paper's name
 
 def name_scores(counts: np.ndarray,         # (units, classes, classes)
                 resamples: int, seed: int,
                 ) -> pd.DataFrame:          # value, low, high, support by name
-    "Scores with 95 % intervals, named as in the paper's tables: `accuracy test`, `F1 negative`, `recall neutral` ..."
+    "Scores with 95 % intervals by the paper's names: `accuracy test`, `F1 negative`, `recall neutral` ..."
     scores = score_intervals(counts, resamples, seed)
-    names = [SCORES.get(metric, metric) if pd.isna(of) else f"{SCORES.get(metric, metric)} {CLASSES[of]}"
+    names = [SCORES.get(metric, metric) + ("" if pd.isna(of) else f" {CLASSES[of]}")
              for metric, of in zip(scores.metric, scores["class"])]
     return scores[["value", "low", "high", "support"]].set_axis(pd.Index(names, name="column"))
 
@@ -40,66 +41,71 @@ def score_models(study: Study,              # gives resamples and seed of the in
     return {(part.purpose, name): name_scores(part.counts(name), resamples, seed)
             for part in fitted for name in part.configurations}
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #fe345303
+# %% ../../../nbs/78d_sentiment_tables.ipynb #173a0318
 def printed_row(name: str) -> str | None:
     "The published row that an untrained encoder stands for; None where a model stands for itself."
     return name.replace("untrained HuBERT", "HuBERT") if name.startswith("untrained HuBERT") else None
 
 def _items(name: str,      # of a configuration
            lead: str,      # name of the encoder that leads
-           ) -> dict[str, tuple[str, ...]]:
-    "Item of the paper -> the scores that it prints of a model."
-    if "MLP" not in name: return {"Table 5": BY_CLASS, "Text": (*OVERALL, *BY_CLASS[3:])}
-    text = {"Text": ("macro-F1 test",)} if name == f"{lead}, MLP(128)" else {}
-    return {"Table 3": BY_CLASS, "Table 4": OVERALL} | text
+           ) -> list[tuple[str, str]]:
+    "(item of the paper, score) that it prints of a model."
+    if "MLP" not in name: items = {"Table 5": BY_CLASS, "Text": (*OVERALL, *BY_CLASS[3:])}
+    else: items = {"Table 3": BY_CLASS, "Table 4": OVERALL}
+    if name == f"{lead}, MLP(128)": items["Text"] = ("macro-F1 test",)
+    return [(item, column) for item, columns in items.items() for column in columns]
 
 def _validation(study: Study, part: Fitted, name: str, n: float) -> dict:
     "Table 4's accuracy on the validation side: the mean, lowest and highest of all fits."
     accuracy = [fit["validation"]["accuracy"] for fit in part.facts(name)]
-    return result("Table 4", name, "accuracy validation", part.purpose, np.mean(accuracy), min(accuracy), max(accuracy),
-                  n, len(study.seeds), printed_row(name))
+    return result("Table 4", name, "accuracy validation", part.purpose, np.mean(accuracy), min(accuracy),
+                  max(accuracy), n, len(study.seeds), printed_row(name))
 
 def model_results(study: Study, fitted: list[Fitted], scores: dict, lead: str) -> list[dict]:
     "Rows of results.csv: every model's scores as Tables 3 to 5 and the text print them."
     rows, seeds = [], len(study.seeds)
-    for part in fitted:
-        for name in part.configurations:
-            found = scores[part.purpose, name]
-            n = found.support["accuracy test"] / seeds
-            rows += [result(item, name, column, part.purpose, *found.loc[column, ["value", "low", "high"]], n, seeds,
-                            printed_row(name)) for item, columns in _items(name, lead).items() for column in columns]
-            if "MLP" in name: rows.append(_validation(study, part, name, n))
+    for part, name in ((part, name) for part in fitted for name in part.configurations):
+        found = scores[part.purpose, name]
+        n = found.support["accuracy test"] / seeds
+        for item, column in _items(name, lead):
+            values = found.loc[column, ["value", "low", "high"]]
+            rows.append(result(item, name, column, part.purpose, *values, n, seeds, printed_row(name)))
+        if "MLP" in name: rows.append(_validation(study, part, name, n))
     return rows
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #3c7cc153
+# %% ../../../nbs/78d_sentiment_tables.ipynb #f4167674
 PAPER = "05"
 
 def beside_classes(results: list[dict],     # rows of results.csv
                    item: str,               # Table 1 or Table 2
                    ) -> pd.DataFrame:       # row, of (ours or published), negative, neutral, positive
     "A table with a column for each class: our line and the paper's."
-    def widen(table, value): return table[table["item"] == item].pivot(index="row", columns="column", values=value)
+    def widen(table: pd.DataFrame, value: str) -> pd.DataFrame:
+        return table[table["item"] == item].pivot(index="row", columns="column", values=value)
     ours, published = widen(pd.DataFrame(results), "reproduced"), widen(load_published(PAPER), "value")
-    both = pd.concat([ours.assign(of="ours"), published.assign(of="published").loc[published.index.isin(ours.index)]])
+    answered = published[published.index.isin(ours.index)]
+    both = pd.concat([ours.assign(of="ours"), answered.assign(of="published")])
     return both.reset_index().sort_values(["row", "of"], kind="stable")[["row", "of", *CLASSES]]
 
 def print_scores(scores, columns: tuple[str, ...], value: str = "value") -> dict[str, str]:
     "Column -> `0.61 [0.55, 0.67]`."
-    return {column: f"{scores[value][column]:.2f} [{scores.low[column]:.2f}, {scores.high[column]:.2f}]" for column in columns}
+    rows = scores.loc[list(columns), [value, "low", "high"]]
+    return {column: f"{row[value]:.2f} [{row.low:.2f}, {row.high:.2f}]" for column, row in rows.iterrows()}
 
 def beside_models(results: list[dict],       # rows of results.csv
                   item: str,                 # Table 3, 4 or 5
                   columns: tuple[str, ...],
                   ) -> pd.DataFrame:         # model, of (published or a protocol), columns
     "A table with a column for each score: of each model the paper's line, then ours with intervals."
-    ours, published = pd.DataFrame(results).query("item == @item"), load_published(PAPER).query("item == @item")
-    lines = []
+    ours, lines = pd.DataFrame(results).query("item == @item"), []
+    published = load_published(PAPER).query("item == @item")
     for name, of_model in ours.groupby("row", sort=False):
         printed = published[published["row"] == (printed_row(name) or name)].set_index("column").value
         texts = {c: f"{printed[c]:.3g}" if c in printed else "not printed" for c in columns}
         if len(printed): lines.append(dict(model=printed_row(name) or name, of="published", **texts))
         for protocol, own in of_model.groupby("protocol", sort=False):
-            lines.append(dict(model=name, of=protocol, **print_scores(own.set_index("column"), columns, "reproduced")))
+            scores = print_scores(own.set_index("column"), columns, "reproduced")
+            lines.append(dict(model=name, of=protocol, **scores))
     return pd.DataFrame(lines).drop_duplicates()
 
 def overall_table(scores: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
@@ -107,7 +113,7 @@ def overall_table(scores: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame([dict(model=name, protocol=protocol, **print_scores(found, OVERALL))
                          for (protocol, name), found in scores.items()])
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #b5c69381
+# %% ../../../nbs/78d_sentiment_tables.ipynb #777884bc
 def printed(item: str, row: str, column: str) -> float:
     "A published number of paper 05. `ValueError` where it prints none or several."
     table = load_published(PAPER)
@@ -115,24 +121,26 @@ def printed(item: str, row: str, column: str) -> float:
 
 def neutral_recall() -> float:
     "The recall of neutral that Table 5's precision and the text's F1 imply for the BiLSTM on MFCC."
-    f1, precision = printed("Text", "MFCC, BiLSTM", "F1 neutral"), printed("Table 5", "MFCC, BiLSTM", "precision neutral")
+    f1 = printed("Text", "MFCC, BiLSTM", "F1 neutral")
+    precision = printed("Table 5", "MFCC, BiLSTM", "precision neutral")
     return f1 * precision / (2 * precision - f1)
 
 def neutral_segments() -> float:
     "The neutral segments in the paper's test, by the same scores."
-    right = printed("Text", "MFCC, BiLSTM", "predicted as neutral") * printed("Table 5", "MFCC, BiLSTM", "precision neutral")
-    return right / neutral_recall()
+    called = printed("Text", "MFCC, BiLSTM", "predicted as neutral")
+    return called * printed("Table 5", "MFCC, BiLSTM", "precision neutral") / neutral_recall()
 
 def describe_test_size() -> str:
     "Markdown: how many segments the paper's BiLSTM was tested on, computed from its printed scores."
     neutral, hours = neutral_segments(), sum(printed("Table 1", "total duration", name) for name in CLASSES)
     low, high = hours * 3600 / 2, hours * 3600
-    return (f"Recall {neutral_recall():.2f}, so about {neutral:.0f} neutral segments, and some {3 * neutral:.0f} in a "
-            f"balanced test. {hours:.2f} hours cut into 1 to 2 s are {low:.0f} to {high:.0f} segments, so the test was "
-            f"{3 * neutral / high:.0%} to {3 * neutral / low:.0%} of them. A fifth of the 886 clips would be 177: "
+    test = 3 * neutral
+    return (f"Recall {neutral_recall():.2f}, so about {neutral:.0f} neutral segments, and some {test:.0f} in "
+            f"a balanced test. {hours:.2f} hours cut into 1 to 2 s are {low:.0f} to {high:.0f} segments, so "
+            f"the test was {test / high:.0%} to {test / low:.0%} of them. A fifth of the 886 clips would be 177: "
             "**the BiLSTM, too, was tested on segments.**")
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #8b09ad3d
+# %% ../../../nbs/78d_sentiment_tables.ipynb #6d8a24d1
 NEUTRAL = CLASSES.index("neutral")
 
 def neutral_share(counts: np.ndarray) -> float:
@@ -141,14 +149,16 @@ def neutral_share(counts: np.ndarray) -> float:
     return matrix[:, NEUTRAL].sum() / matrix.sum()
 
 def text_results(study: Study, paper: Fitted, scores: dict) -> list[dict]:
-    "Segments called neutral by the BiLSTM, and how far the MLP's validation lies above its test (sections VII.B, VII.C)."
+    "Segments that the BiLSTM calls neutral, and the MLP's validation minus its test (sections VII.B, VII.C)."
     seeds, matrix = len(study.seeds), paper.counts("MFCC, BiLSTM").sum(axis=0)
     n, called = matrix.sum() / seeds, matrix[:, NEUTRAL].sum() / seeds
     accuracy = np.mean([fit["validation"]["accuracy"] for fit in paper.facts("MFCC, MLP(128)")])
     drop = accuracy - scores["paper", "MFCC, MLP(128)"].value["accuracy test"]
     rows = [result("Text", "MFCC, BiLSTM", "predicted as neutral", "paper", called, called, called, n, seeds)]
-    return rows + [result("Text", "MLP(128)", f"validation minus test, {end}", "paper", drop, drop, drop, n, seeds)
-                   for end in ("lowest", "highest")]
+    for end in ("lowest", "highest"):
+        column = f"validation minus test, {end}"
+        rows.append(result("Text", "MLP(128)", column, "paper", drop, drop, drop, n, seeds))
+    return rows
 
 def describe_neutral(paper: Fitted) -> str:
     "Markdown: the share of segments that the BiLSTM calls neutral, printed and ours."
@@ -156,7 +166,7 @@ def describe_neutral(paper: Fitted) -> str:
     ours = neutral_share(paper.counts("MFCC, BiLSTM"))
     return f"The printed BiLSTM with MFCC calls {theirs:.0%} of the segments neutral; ours {ours:.0%}."
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #7b4232d1
+# %% ../../../nbs/78d_sentiment_tables.ipynb #953c8515
 def loss_values(facts: list[dict],      # of each fit: curve
                 ) -> dict[str, list[float]]:
     "What the paper reads off its loss curve, for each fit."
@@ -165,7 +175,8 @@ def loss_values(facts: list[dict],      # of each fit: curve
             "training loss, last epoch": [c.loss.iloc[-1] for c in curves],
             "validation loss, first epoch": [c.validation_loss.iloc[0] for c in curves],
             "validation loss, lowest": [c.validation_loss.min() for c in curves],
-            "validation minus training loss, last epoch": [(c.validation_loss - c.loss).iloc[-1] for c in curves],
+            "validation minus training loss, last epoch":
+                [(c.validation_loss - c.loss).iloc[-1] for c in curves],
             "epochs, fewest": [min(len(c) for c in curves)], "epochs, most": [max(len(c) for c in curves)]}
 
 def loss_results(study: Study, facts: list[dict], n: int) -> list[dict]:
@@ -175,9 +186,12 @@ def loss_results(study: Study, facts: list[dict], n: int) -> list[dict]:
 
 def loss_table(facts: list[dict]) -> pd.DataFrame:
     "What the paper reads off its loss curve beside ours: mean, lowest and highest of all fits."
-    return pd.DataFrame([dict(what=column, published=printed("Fig 10", "MFCC, BiLSTM", column), ours=np.mean(values),
-                              lowest=min(values), highest=max(values))
-                         for column, values in loss_values(facts).items()])
+    rows = []
+    for column, values in loss_values(facts).items():
+        published = printed("Fig 10", "MFCC, BiLSTM", column)
+        rows.append(dict(what=column, published=published, ours=np.mean(values), lowest=min(values),
+                         highest=max(values)))
+    return pd.DataFrame(rows)
 
 def describe_end(facts: list[dict]) -> str:
     "A sentence: where the validation loss of fits ends that are trained to the end."
