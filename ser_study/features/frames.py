@@ -21,7 +21,7 @@ from .spectra import HOP, N_FFT, mel_spectrum, power_spectrum
 RATE = 16000   # Hz
 
 def log_mel(signal: np.ndarray, bands: int) -> np.ndarray:   # (t, bands) float32
-    "dB in mel bands of (n,) samples at 16 kHz, windows of 25 ms every 20 ms; at most 80 dB below the loudest."
+    "dB in mel bands of (n,) samples at 16 kHz, 25 ms every 20 ms; at most 80 dB below the loudest."
     power = librosa.feature.melspectrogram(y=signal, sr=RATE, n_fft=512, win_length=400, hop_length=320,
                                            n_mels=bands)
     return librosa.power_to_db(power).T
@@ -35,8 +35,8 @@ def mel(signal: np.ndarray, bands: int) -> np.ndarray:   # (t, bands) float32
     "Power in mel bands of (n,) samples at 16 kHz, as `librosa.feature.melspectrogram` computes it."
     return librosa.feature.melspectrogram(S=power_spectrum(signal), sr=RATE, n_mels=bands).T
 
-def pitch_classes(signal: np.ndarray, classes: int) -> np.ndarray:   # (t, classes) float32, the loudest of a frame is 1
-    "Chroma of (n,) samples at 16 kHz, as `librosa.feature.chroma_stft` computes it."
+def pitch_classes(signal: np.ndarray, classes: int) -> np.ndarray:   # (t, classes) float32
+    "Chroma of (n,) samples at 16 kHz, the loudest of a frame is 1, as `librosa.feature.chroma_stft` has it."
     return librosa.feature.chroma_stft(S=power_spectrum(signal), sr=RATE, n_chroma=classes).T
 
 KINDS = {"log-mel": (log_mel, 320), "mfcc": (mfcc, HOP), "mel": (mel, HOP),
@@ -59,13 +59,15 @@ class Frames:
                  average: int = 1,                 # frames averaged into a row
                  prepared: bool = False,           # as paper 05 prepares clips: levelled, denoised, trimmed
                  workers: int = 2):                # threads
-        if kind not in KINDS: raise StudyError(f"kind = {kind} is not one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
+        if kind not in KINDS:
+            raise StudyError(f"kind = {kind} is not one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
         self.size, self.average, self.prepared, self.workers = size, average, prepared, workers
         self.make, hop = KINDS[kind]
         self.rate = RATE / hop / average
         window = dict(n_fft=512, window=400) if kind == "log-mel" else dict(n_fft=N_FFT, window=N_FFT)
-        self.identity = dict(extractor="frames", kind=kind, size=size, average=average, sample_rate=RATE, hop=hop,
-                             **window, prepared=PREPARATION if prepared else None, librosa=librosa.__version__)
+        self.identity = dict(extractor="frames", kind=kind, size=size, average=average, sample_rate=RATE,
+                             hop=hop, **window, prepared=PREPARATION if prepared else None,
+                             librosa=librosa.__version__)
 
     def frames(self, signal: np.ndarray) -> np.ndarray:   # (t, size)
         "Of one signal (n,) at 16 kHz."

@@ -20,7 +20,7 @@ def _train(X: np.ndarray, y: np.ndarray,              # (n, d) and (n,) class nu
            X_valid: np.ndarray, y_valid: np.ndarray,  # may be empty
            hidden: int, epochs: int, patience: int, seed: int,
            ) -> tuple[MLPClassifier, list[dict]]:
-    "The network of the best epoch, and the loss curve. Without validation rows: the network of the last epoch."
+    "The network of the best epoch, or of the last one without validation rows; and the loss curve."
     shuffling = np.random.RandomState(seed)   # a number would give every epoch the same order
     model, classes = MLPClassifier(hidden, random_state=shuffling), np.arange(len(weights))
     best, lowest, waited, curve = None, np.inf, 0, []
@@ -35,7 +35,7 @@ def _train(X: np.ndarray, y: np.ndarray,              # (n, d) and (n,) class nu
         if waited >= patience: break
     return best or model, curve
 
-# %% ../../nbs/53_mlp.ipynb #5d918556
+# %% ../../nbs/53_mlp.ipynb #2ced2f99
 def _score(model: MLPClassifier, X: np.ndarray, y: np.ndarray) -> dict[str, float] | None:
     "Accuracy and macro-F1; None where there are no rows."
     if not len(X): return None
@@ -51,7 +51,7 @@ def fit_mlp(X: np.ndarray,                                  # (n, d)
             weights: str,                                   # a key of class_weights.WEIGHTS
             epochs: int, patience: int, seed: int,
             ) -> tuple[pd.DataFrame, dict]:   # row, p_0 ... of the test rows; curve, trained_on, validation
-    "Train on one side of a split, predict the other. `validation` has accuracy and macro_f1 of the validation rows."
+    "Train on one side of a split, predict the other. `validation` has accuracy and macro_f1 of those rows."
     X = np.asarray(X, dtype=np.float64)
     if standardise: X = StandardScaler().fit(X[train]).transform(X)
     class_weights = WEIGHTS[weights](np.bincount(labels[train], minlength=classes))
@@ -59,5 +59,5 @@ def fit_mlp(X: np.ndarray,                                  # (n, d)
                           epochs, patience, seed)
     table = pd.DataFrame(model.predict_proba(X[test]), columns=[f"p_{number}" for number in range(classes)])
     table.insert(0, "row", test)
-    facts = dict(curve=curve, trained_on=len(train), validation=_score(model, X[validation], labels[validation]))
-    return table, facts
+    seen = _score(model, X[validation], labels[validation])
+    return table, dict(curve=curve, trained_on=len(train), validation=seen)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['plot_quality', 'plot_courses', 'plot_frames', 'plot_confusions', 'plot_losses', 'plot_ways', 'plot_changes']
 
-# %% ../../../nbs/78f_sentiment_figures.ipynb #1da81412
+# %% ../../../nbs/78f_sentiment_figures.ipynb #16363b7b
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from .questions import PRINTED
 from .recordings import CLASSES, NOISY
 from .splits import PROTOCOLS
 
-# %% ../../../nbs/78f_sentiment_figures.ipynb #6fc1e299
+# %% ../../../nbs/78f_sentiment_figures.ipynb #b35cc522
 def plot_quality(quality: pd.DataFrame,      # flatness, zcr, sentiment of each clip
                  ) -> plt.Figure:
     "Mean spectral flatness against mean zero-crossing rate, one panel a sentiment (paper 05, Figs 2 to 4)."
@@ -46,7 +46,7 @@ def plot_courses(courses: np.ndarray,        # (n, points) sign changes per samp
     axis.legend(frameon=False)
     return figure
 
-# %% ../../../nbs/78f_sentiment_figures.ipynb #9c12868a
+# %% ../../../nbs/78f_sentiment_figures.ipynb #c690c4b9
 def plot_frames(frames: np.ndarray,     # (t, d) of a clip
                 rate: float,            # frames a second
                 ) -> plt.Figure:
@@ -66,7 +66,7 @@ def plot_frames(frames: np.ndarray,     # (t, d) of a clip
     means.legend(frameon=False)
     return figure
 
-# %% ../../../nbs/78f_sentiment_figures.ipynb #a87e5e82
+# %% ../../../nbs/78f_sentiment_figures.ipynb #e17528de
 def _draw_confusion(axis, matrix: np.ndarray, title: str) -> None:
     "One matrix: colours are shares of a row, numbers are segments."
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -100,7 +100,7 @@ def plot_losses(fits: dict[str, list[dict]],     # title of a panel -> facts of 
     panels[0, 0].legend(frameon=False)
     return figure
 
-# %% ../../../nbs/78f_sentiment_figures.ipynb #5f688e8d
+# %% ../../../nbs/78f_sentiment_figures.ipynb #6312655d
 def plot_ways(results: list[dict],      # of `way_results`
               ) -> plt.Figure:
     "UA of each model with each way to split, at equal training size; dashed: chance."

@@ -7,7 +7,7 @@ __all__ = ['PRINTED', 'score_ua', 'compare_counts', 'name_scopes', 'count_ways',
            'compare_printed', 'compare_changes', 'change_results', 'layer_results', 'layer_table', 'say',
            'answer_leakage', 'describe_gap', 'answer_gap', 'write_answer']
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #a8f2e8cd
+# %% ../../../nbs/78e_sentiment_questions.ipynb #c42c3b15
 import numpy as np
 import pandas as pd
 from ...evaluation.classification import macro_f1, unweighted_accuracy, weighted_accuracy
@@ -18,7 +18,7 @@ from .segments import Segments
 from .splits import WAYS
 from .tables import name_scores, printed
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #33485175
+# %% ../../../nbs/78e_sentiment_questions.ipynb #a6c66d28
 def score_ua(study: Study,              # gives resamples and seed
              counts: np.ndarray,        # (units, classes, classes)
              ) -> tuple[float, float, float]:
@@ -30,7 +30,7 @@ def compare_counts(study: Study, first: np.ndarray, second: np.ndarray, metric=u
     "The paired difference of a metric, first minus second, over the same units."
     return paired_difference(first, second, metric, study.parameters["resamples"], study.parameters["seed"])
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #c045b374
+# %% ../../../nbs/78e_sentiment_questions.ipynb #c9bc951c
 def name_scopes(segments: Segments) -> dict[str, bool]:
     "Name -> whether each voice is studied alone: the scopes in which question 1 can be asked."
     several = len(set(segments.voices)) > 1
@@ -58,7 +58,7 @@ def compare_ways(study: Study, fitted: list[Fitted]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table.p))
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #cddbb819
+# %% ../../../nbs/78e_sentiment_questions.ipynb #f705d354
 def way_results(study: Study, fitted: list[Fitted]) -> list[dict]:
     "Rows of results.csv: UA of each model with each way to split."
     rows, seeds = [], len(study.seeds)
@@ -78,7 +78,7 @@ def leak_results(study: Study,
                    r.low, r.high, n, len(study.seeds))
             for r in differences.itertuples()]
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #8a079c50
+# %% ../../../nbs/78e_sentiment_questions.ipynb #136b773e
 PRINTED = {"BiLSTM": "BiLSTM as printed", "MLP": "MLP as printed"}     # model -> configuration
 
 def compare_printed(study: Study, fitted: Fitted, metric=unweighted_accuracy) -> Paired:
@@ -115,7 +115,7 @@ def change_results(study: Study, fitted: Fitted, changes: pd.DataFrame) -> list[
     whole = result("Question 2", PRINTED["MLP"], column, "paper", gap.difference, gap.low, gap.high, n, seeds)
     return [*rows, whole]
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #c640c71d
+# %% ../../../nbs/78e_sentiment_questions.ipynb #f24cfb1b
 def layer_results(study: Study, fitted: Fitted) -> list[dict]:
     "Rows of results.csv: UA of the MLP on each layer of an encoder."
     rows, seeds = [], len(study.seeds)
@@ -130,7 +130,7 @@ def layer_table(results: list[dict]) -> pd.DataFrame:
     return pd.DataFrame([dict(features=row["row"], UA=row["reproduced"], low=row["low"], high=row["high"],
                               segments=row["n"]) for row in results])
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #79be6ef2
+# %% ../../../nbs/78e_sentiment_questions.ipynb #73bb4121
 def say(p: float, low: float, high: float, up: str, down: str, neither: str) -> str:
     "Which of three phrases a difference allows."
     if p >= .05 or low <= 0 <= high: return neither
@@ -156,7 +156,7 @@ def answer_leakage(differences: pd.DataFrame) -> list[str]:
                      f"p = {r.p_holm:.3g} after Holm.")
     return lines
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #c43fae9f
+# %% ../../../nbs/78e_sentiment_questions.ipynb #47c7027e
 def describe_gap(study: Study, fitted: Fitted) -> str:
     "A line of Markdown: whether the MLP is ahead of the BiLSTM, by how much, and by how much in the paper."
     gap, accuracy = compare_printed(study, fitted), compare_printed(study, fitted, weighted_accuracy)

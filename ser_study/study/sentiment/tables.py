@@ -8,7 +8,7 @@ __all__ = ['OVERALL', 'BY_CLASS', 'SCORES', 'PAPER', 'NEUTRAL', 'name_scores', '
            'neutral_segments', 'describe_test_size', 'neutral_share', 'text_results', 'describe_neutral', 'loss_values',
            'loss_results', 'loss_table', 'describe_end']
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #514a43e9
+# %% ../../../nbs/78d_sentiment_tables.ipynb #7e5990a9
 import numpy as np
 import pandas as pd
 from ...evaluation.classification import score_intervals
@@ -41,7 +41,7 @@ def score_models(study: Study,              # gives resamples and seed of the in
     return {(part.purpose, name): name_scores(part.counts(name), resamples, seed)
             for part in fitted for name in part.configurations}
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #173a0318
+# %% ../../../nbs/78d_sentiment_tables.ipynb #936d10b5
 def printed_row(name: str) -> str | None:
     "The published row that an untrained encoder stands for; None where a model stands for itself."
     return name.replace("untrained HuBERT", "HuBERT") if name.startswith("untrained HuBERT") else None
@@ -73,7 +73,7 @@ def model_results(study: Study, fitted: list[Fitted], scores: dict, lead: str) -
         if "MLP" in name: rows.append(_validation(study, part, name, n))
     return rows
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #f4167674
+# %% ../../../nbs/78d_sentiment_tables.ipynb #b43ffa87
 PAPER = "05"
 
 def beside_classes(results: list[dict],     # rows of results.csv
@@ -113,7 +113,7 @@ def overall_table(scores: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame([dict(model=name, protocol=protocol, **print_scores(found, OVERALL))
                          for (protocol, name), found in scores.items()])
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #777884bc
+# %% ../../../nbs/78d_sentiment_tables.ipynb #b58cc1b8
 def printed(item: str, row: str, column: str) -> float:
     "A published number of paper 05. `ValueError` where it prints none or several."
     table = load_published(PAPER)
@@ -134,13 +134,13 @@ def describe_test_size() -> str:
     "Markdown: how many segments the paper's BiLSTM was tested on, computed from its printed scores."
     neutral, hours = neutral_segments(), sum(printed("Table 1", "total duration", name) for name in CLASSES)
     low, high = hours * 3600 / 2, hours * 3600
-    test = 3 * neutral
+    test, fifth = 3 * neutral, sum(printed("Table 1", "number of files", name) for name in CLASSES) / 5
     return (f"Recall {neutral_recall():.2f}, so about {neutral:.0f} neutral segments, and some {test:.0f} in "
-            f"a balanced test. {hours:.2f} hours cut into 1 to 2 s are {low:.0f} to {high:.0f} segments, so "
-            f"the test was {test / high:.0%} to {test / low:.0%} of them. A fifth of the 886 clips would be 177: "
-            "**the BiLSTM, too, was tested on segments.**")
+            f"a balanced test. {hours:.2f} hours cut into 1 to 2 s are {low:.0f} to {high:.0f} segments, "
+            f"so the test was {test / high:.0%} to {test / low:.0%} of them. A fifth of the clips would be "
+            f"{fifth:.0f}: **the BiLSTM, too, was tested on segments.**")
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #6d8a24d1
+# %% ../../../nbs/78d_sentiment_tables.ipynb #34ae2541
 NEUTRAL = CLASSES.index("neutral")
 
 def neutral_share(counts: np.ndarray) -> float:
@@ -166,7 +166,7 @@ def describe_neutral(paper: Fitted) -> str:
     ours = neutral_share(paper.counts("MFCC, BiLSTM"))
     return f"The printed BiLSTM with MFCC calls {theirs:.0%} of the segments neutral; ours {ours:.0%}."
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #953c8515
+# %% ../../../nbs/78d_sentiment_tables.ipynb #70bae4ba
 def loss_values(facts: list[dict],      # of each fit: curve
                 ) -> dict[str, list[float]]:
     "What the paper reads off its loss curve, for each fit."
