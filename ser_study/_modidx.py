@@ -1372,6 +1372,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                   'ser_study/study/sentiment/questions.py'),
                                                      'ser_study.study.sentiment.questions.score_ua': ( 'sentiment_questions.html#score_ua',
                                                                                                        'ser_study/study/sentiment/questions.py'),
+                                                     'ser_study.study.sentiment.questions.summarise_leakage': ( 'sentiment_questions.html#summarise_leakage',
+                                                                                                                'ser_study/study/sentiment/questions.py'),
                                                      'ser_study.study.sentiment.questions.way_results': ( 'sentiment_questions.html#way_results',
                                                                                                           'ser_study/study/sentiment/questions.py'),
                                                      'ser_study.study.sentiment.questions.write_answer': ( 'sentiment_questions.html#write_answer',

@@ -35,7 +35,7 @@ def _train(X: np.ndarray, y: np.ndarray,              # (n, d) and (n,) class nu
         if waited >= patience: break
     return best or model, curve
 
-# %% ../../nbs/53_mlp.ipynb #2ced2f99
+# %% ../../nbs/53_mlp.ipynb #0c55b7d7
 def _score(model: MLPClassifier, X: np.ndarray, y: np.ndarray) -> dict[str, float] | None:
     "Accuracy and macro-F1; None where there are no rows."
     if not len(X): return None

@@ -76,7 +76,7 @@ def run_models(segments: Segments,
     tables = [part.table for part in found]
     return Predictions(pd.concat(tables, ignore_index=True), [fit for part in found for fit in part.fits])
 
-# %% ../../../nbs/78c_sentiment_fits.ipynb #f44eff04
+# %% ../../../nbs/78c_sentiment_fits.ipynb #15d76720
 def count_answers(segments: Segments,
                   predictions: pd.DataFrame,    # of one configuration: row, p_0 ...
                   ) -> np.ndarray:              # (units, classes, classes)
@@ -104,7 +104,7 @@ class Fitted(NamedTuple):
         "Facts of each fit of one configuration: split, seed, curve, validation ..."
         return [fit for fit in self.predictions.fits if fit["configuration"] == name]
 
-# %% ../../../nbs/78c_sentiment_fits.ipynb #e3b62944
+# %% ../../../nbs/78c_sentiment_fits.ipynb #a1dc165b
 def fit_models(study: Study,
                segments: Segments,
                configurations: dict[str, dict],
@@ -135,7 +135,7 @@ def fit_ways(study: Study,
         fitted.append(Fitted(purpose, segments, configurations, predictions))
     return fitted
 
-# %% ../../../nbs/78c_sentiment_fits.ipynb #d9e6307b
+# %% ../../../nbs/78c_sentiment_fits.ipynb #ca9729be
 PREDICTION = ("utterance", "unit", "segment", "protocol", "configuration", "split", "seed", "true", *CLASSES)
 
 def _name_rows(fitted: Fitted, name: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ __all__ = ['CLASSES', 'DURATIONS', 'NOISY', 'CENTRE', 'map_sentiments', 'describ
            'measure_quality', 'quality_results', 'quality_table', 'describe_quality', 'measure_courses',
            'course_results']
 
-# %% ../../../nbs/78_sentiment_recordings.ipynb #e19cfc61
+# %% ../../../nbs/78_sentiment_recordings.ipynb #3219c52a
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
@@ -19,7 +19,7 @@ from ...labels import SENTIMENT_OF
 from ...settings import StudyError
 from ..essay import result
 
-# %% ../../../nbs/78_sentiment_recordings.ipynb #84d2a3e8
+# %% ../../../nbs/78_sentiment_recordings.ipynb #27c9fb63
 CLASSES = ("negative", "neutral", "positive")   # the order of the paper's tables
 
 def map_sentiments(reading: Reading) -> Reading:
@@ -35,7 +35,7 @@ def map_sentiments(reading: Reading) -> Reading:
         raise StudyError(f"{corpora}: no clip is {absent}. Paper 05 needs all three sentiments.{hint}")
     return reading._replace(utterances=mapped)
 
-# %% ../../../nbs/78_sentiment_recordings.ipynb #8d1f319e
+# %% ../../../nbs/78_sentiment_recordings.ipynb #025ab893
 def describe_corpora(clips: pd.DataFrame,   # corpus, utterance, speaker, sentence, duration (s)
                      ) -> pd.DataFrame:     # corpus, clips, voices, sentences, minutes
     "One row for each corpus."
@@ -43,7 +43,7 @@ def describe_corpora(clips: pd.DataFrame,   # corpus, utterance, speaker, senten
         clips=("utterance", "size"), voices=("speaker", "nunique"), sentences=("sentence", "nunique"),
         minutes=("duration", lambda seconds: seconds.sum() / 60)).reset_index()
 
-# %% ../../../nbs/78_sentiment_recordings.ipynb #cd179ffd
+# %% ../../../nbs/78_sentiment_recordings.ipynb #1e36999a
 DURATIONS = {"max duration": ("max", 1), "min duration": ("min", 1), "median duration": ("median", 1),
              "total duration": ("sum", 1 / 3600), "number of files": ("size", 1)}   # row -> statistic, unit
 
@@ -65,7 +65,7 @@ def corpus_text(clips: pd.DataFrame) -> list[dict]:
     return [result("Text", "corpus", column, "paper", value, value, value, len(clips))
             for column, value in values.items()]
 
-# %% ../../../nbs/78_sentiment_recordings.ipynb #522eff6c
+# %% ../../../nbs/78_sentiment_recordings.ipynb #b48a180c
 NOISY = dict(flatness=.45, zcr=.06)   # the paper calls a clip noisy above both (section V.A)
 
 def _measure(path: str) -> dict[str, float]:
@@ -92,7 +92,7 @@ def quality_results(quality: pd.DataFrame) -> list[dict]:
                 rows.append(result("Figs 2-4", name, column_name, "paper", value, value, value, len(own)))
     return rows
 
-# %% ../../../nbs/78_sentiment_recordings.ipynb #f82e1e92
+# %% ../../../nbs/78_sentiment_recordings.ipynb #36c30219
 def quality_table(quality: pd.DataFrame) -> pd.DataFrame:
     "For each sentiment: 5th and 95th percentile of each measure, and the share of clips above both of NOISY."
     columns = dict(flatness="flatness", power_flatness="flatness of power", zcr="ZCR")
@@ -112,7 +112,7 @@ def describe_quality(quality: pd.DataFrame) -> str:
             "0.20-0.50 and ZCR 0.02-0.07 off its figures. ZCR counts sign changes per sample: at 48 kHz, the "
             f"rate of its recordings, our median of {median:.3f} would be about {median / 3:.3f}.")
 
-# %% ../../../nbs/78_sentiment_recordings.ipynb #9de77a19
+# %% ../../../nbs/78_sentiment_recordings.ipynb #da7a6cff
 CENTRE = slice(10, 40)   # of the 50 points of a course: what the paper calls the central segment
 
 def _trace(path: str) -> np.ndarray:

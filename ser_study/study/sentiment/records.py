@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['list_assumptions', 'note_assumptions', 'judge_comparability', 'gather_facts']
 
-# %% ../../../nbs/78g_sentiment_records.ipynb #2246d493
+# %% ../../../nbs/78g_sentiment_records.ipynb #34d50791
 import pandas as pd
 from ...data.corpora import CORPORA
 from ...data.utterances import Reading
@@ -18,7 +18,7 @@ from .recordings import CLASSES
 from .segments import ENCODERS, LAYERS
 from .splits import SHARES
 
-# %% ../../../nbs/78g_sentiment_records.ipynb #d47262e6
+# %% ../../../nbs/78g_sentiment_records.ipynb #4f5bdce9
 def list_assumptions(encoders: dict[str, str],      # checkpoint -> its name in tables
                      hubert: str,                   # the checkpoint of profile `paper`
                      ) -> list[tuple[str, str, str]]:
@@ -54,7 +54,7 @@ def note_assumptions(study: Study, encoders: dict[str, str]) -> None:
     for assumption in list_assumptions(encoders, study.settings.checkpoints["hubert"]):
         study.assume(*assumption)
 
-# %% ../../../nbs/78g_sentiment_records.ipynb #e0d88418
+# %% ../../../nbs/78g_sentiment_records.ipynb #4a9a4eb4
 def judge_comparability(study: Study,
                         reading: Reading,              # of all corpora, before any clip is left out
                         lead: str,                     # the checkpoint that leads

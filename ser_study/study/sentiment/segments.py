@@ -7,7 +7,7 @@ __all__ = ['ENCODERS', 'LAYERS', 'Segments', 'describe_frames', 'cut_segments', 
            'segment_means', 'clip_distances', 'table2', 'distance_elsewhere', 'describe_distances', 'choose_encoders',
            'draw_clips', 'describe_layers', 'uneven_cuts', 'build_encoder', 'encode_segments', 'describe_encoded']
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #ef8a139a
+# %% ../../../nbs/78a_sentiment_segments.ipynb #13dc77d8
 from dataclasses import dataclass
 from functools import cached_property
 import numpy as np
@@ -22,7 +22,7 @@ from ...settings import Settings
 from ..essay import Study, result
 from .recordings import CLASSES
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #7bcbaa86
+# %% ../../../nbs/78a_sentiment_segments.ipynb #1fd9c108
 @dataclass(frozen=True)
 class Segments:
     "Segments of a corpus."
@@ -61,7 +61,7 @@ class Segments:
         features = {name: [values[row] for row in rows] for name, values in self.features.items()}
         return Segments(self.table.iloc[rows].reset_index(drop=True), features, self.alone)
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #f9d13977
+# %% ../../../nbs/78a_sentiment_segments.ipynb #0ca68a9d
 def describe_frames(parts: list[np.ndarray],     # (t, 20) MFCC of each segment
                     ) -> dict[str, list]:        # features of each
     "What the models read of MFCC frames: sequences (t, d) for the BiLSTM, vectors (d,) for the MLP."
@@ -82,7 +82,7 @@ def cut_segments(clips: pd.DataFrame,          # of `screen`, with sentiment
     alone = bool(clips.speaker.value_counts().median() >= voice_clips)
     return Segments(table.join(clips, on="clip"), describe_frames(parts), alone)
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #9b7adccd
+# %% ../../../nbs/78a_sentiment_segments.ipynb #1a8c89d0
 def segment_results(segments: Segments) -> list[dict]:
     "The shortest and the longest segment in seconds (paper 05, section V.C)."
     seconds = segments.table.seconds
@@ -100,7 +100,7 @@ def describe_setting(segments: Segments) -> str:
     return (f"{table['clip'].nunique()} clips give {len(table)} segments of {lengths}. {setting}. "
             f"Intervals are over {segments.unit_name}{reason}.")
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #54e28a19
+# %% ../../../nbs/78a_sentiment_segments.ipynb #f4d0d7d4
 def segment_means(segments: Segments) -> np.ndarray:   # (n, 20)
     "Mean MFCCs of each segment."
     return np.stack([part.mean(axis=0) for part in segments.features["MFCC"]])
@@ -119,7 +119,7 @@ def table2(segments: Segments,
     return [result("Table 2", row, name, "paper", *[counts.loc[row, name]] * 3, sizes[name])
             for row in (*reversed(BANDS), "total") for name in CLASSES]
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #05fab477
+# %% ../../../nbs/78a_sentiment_segments.ipynb #0e34738e
 def distance_elsewhere(segments: Segments,
                        seed: int,
                        pairs: int = 20000,
@@ -137,7 +137,7 @@ def describe_distances(segments: Segments, seed: int) -> str:
     return (f"Median distance between segments of one clip **{within:.0f}**, between segments of two clips "
             f"of the same voice and sentiment **{between:.0f}**.")
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #95e02e39
+# %% ../../../nbs/78a_sentiment_segments.ipynb #db6392ac
 ENCODERS = {"hubert": "HuBERT", "wav2vec2-base": "wav2vec 2.0", "wavlm": "WavLM",
             "hubert-untrained": "untrained HuBERT", "wav2vec2-untrained": "untrained wav2vec 2.0",
             "wavlm-untrained": "untrained WavLM"}
@@ -159,7 +159,7 @@ def draw_clips(clips: pd.DataFrame,     # speaker, sentiment
     drawn = clips.sample(frac=1, random_state=seed).groupby(["speaker", "sentiment"]).head(share)
     return clips.assign(clip=range(len(clips))).loc[drawn.index.sort_values()]
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #1ddbbe43
+# %% ../../../nbs/78a_sentiment_segments.ipynb #5e1b118e
 def describe_layers(name: str,                     # of the encoder
                     values: list[np.ndarray],      # (layers, t, d) of each segment
                     ) -> dict[str, list]:
@@ -182,7 +182,7 @@ def uneven_cuts(segments: Segments,
             if len(value) != sizes[clip]: lost[clip] = (utterance, "segments differ", reason, False)
     return pd.DataFrame.from_dict(lost, orient="index", columns=list(DEFECT))
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #def87149
+# %% ../../../nbs/78a_sentiment_segments.ipynb #c12d9e77
 def build_encoder(name: str,               # a key of ENCODERS
                   settings: Settings,
                   ) -> SpeechEncoder:      # clip -> (segments, layers, t, d) in half precision

@@ -6,7 +6,7 @@
 __all__ = ['PROTOCOLS', 'SHARES', 'WAYS', 'FOLDS', 'VALIDATION', 'split_by_protocol', 'audit_protocols', 'leakage_table',
            'sides_table', 'way_folds', 'split_by_way']
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #f3623247
+# %% ../../../nbs/78b_sentiment_splits.ipynb #46384829
 import numpy as np
 import pandas as pd
 from ...evaluation.resampling import FEW
@@ -16,7 +16,7 @@ from ...protocol.splits import (Split, describe_splits, grouped_folds, grouped_s
 from .recordings import CLASSES
 from .segments import Segments
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #0cf79529
+# %% ../../../nbs/78b_sentiment_splits.ipynb #b649b980
 PROTOCOLS = ("paper", "corrected")
 SHARES = (.7, .15, .15)   # training, validation, test
 
@@ -29,7 +29,7 @@ def split_by_protocol(segments: Segments, protocol: str, seed: int) -> list[Spli
         return grouped_split(segments.labels[rows], groups[rows], seed, SHARES)
     return split_within(segments.scope(segments.alone), make)
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #8bd198f0
+# %% ../../../nbs/78b_sentiment_splits.ipynb #e31c727c
 def audit_protocols(segments: Segments, seed: int) -> dict[str, Leakage]:
     "The leakage of each protocol's splits, of one seed."
     return {protocol: audit_leakage(segments.table, split_by_protocol(segments, protocol, seed))
@@ -52,7 +52,7 @@ def sides_table(segments: Segments, seed: int) -> pd.DataFrame:
     return groups.agg(segments=("rows", "sum"), clips=("groups", "sum"),
                       sides_that_lack_a_class=("lacking", "sum")).reset_index()
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #d7744d09
+# %% ../../../nbs/78b_sentiment_splits.ipynb #f1e03046
 WAYS = ("random segments", "whole clips", "held-out voices")
 FOLDS, VALIDATION = 5, .15
 

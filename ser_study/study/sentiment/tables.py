@@ -8,7 +8,7 @@ __all__ = ['OVERALL', 'BY_CLASS', 'SCORES', 'PAPER', 'NEUTRAL', 'name_scores', '
            'neutral_segments', 'describe_test_size', 'neutral_share', 'text_results', 'describe_neutral', 'loss_values',
            'loss_results', 'loss_table', 'describe_end']
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #7e5990a9
+# %% ../../../nbs/78d_sentiment_tables.ipynb #9b5b2b8f
 import numpy as np
 import pandas as pd
 from ...evaluation.classification import score_intervals
@@ -41,7 +41,7 @@ def score_models(study: Study,              # gives resamples and seed of the in
     return {(part.purpose, name): name_scores(part.counts(name), resamples, seed)
             for part in fitted for name in part.configurations}
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #936d10b5
+# %% ../../../nbs/78d_sentiment_tables.ipynb #af99a4d4
 def printed_row(name: str) -> str | None:
     "The published row that an untrained encoder stands for; None where a model stands for itself."
     return name.replace("untrained HuBERT", "HuBERT") if name.startswith("untrained HuBERT") else None
@@ -73,7 +73,7 @@ def model_results(study: Study, fitted: list[Fitted], scores: dict, lead: str) -
         if "MLP" in name: rows.append(_validation(study, part, name, n))
     return rows
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #b43ffa87
+# %% ../../../nbs/78d_sentiment_tables.ipynb #460d8cb7
 PAPER = "05"
 
 def beside_classes(results: list[dict],     # rows of results.csv
@@ -113,7 +113,7 @@ def overall_table(scores: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame([dict(model=name, protocol=protocol, **print_scores(found, OVERALL))
                          for (protocol, name), found in scores.items()])
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #b58cc1b8
+# %% ../../../nbs/78d_sentiment_tables.ipynb #783b65bb
 def printed(item: str, row: str, column: str) -> float:
     "A published number of paper 05. `ValueError` where it prints none or several."
     table = load_published(PAPER)
@@ -140,7 +140,7 @@ def describe_test_size() -> str:
             f"so the test was {test / high:.0%} to {test / low:.0%} of them. A fifth of the clips would be "
             f"{fifth:.0f}: **the BiLSTM, too, was tested on segments.**")
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #34ae2541
+# %% ../../../nbs/78d_sentiment_tables.ipynb #fda3125a
 NEUTRAL = CLASSES.index("neutral")
 
 def neutral_share(counts: np.ndarray) -> float:
@@ -166,7 +166,7 @@ def describe_neutral(paper: Fitted) -> str:
     ours = neutral_share(paper.counts("MFCC, BiLSTM"))
     return f"The printed BiLSTM with MFCC calls {theirs:.0%} of the segments neutral; ours {ours:.0%}."
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #70bae4ba
+# %% ../../../nbs/78d_sentiment_tables.ipynb #794a7608
 def loss_values(facts: list[dict],      # of each fit: curve
                 ) -> dict[str, list[float]]:
     "What the paper reads off its loss curve, for each fit."
