@@ -1,15 +1,23 @@
-"""Paper 05's splits and its MLP: what may not leak does not, ways are comparable, scikit-learn's own fit as the oracle"""
+"""Paper 05: splits do not leak, ways to split are comparable, the MLP is scikit-learn's, a bad clip is listed"""
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
+from ser_study.features.extraction import extract_clips
+from ser_study.features.store import FeatureStore
+from ser_study.models.mlp import fit_mlp
 from ser_study.protocol.audit import audit_leakage
-from ser_study.study.fits import Cell, cell_key
 from ser_study.protocol.class_weights import inverse_frequency
-from ser_study.models.mlp import mlp_cell
-from ser_study.study.sentiment.fits import CLASSES, MLP, WAYS, Segments, counts_of, named_scores, protocol_splits, ways
+from ser_study.settings import StudyError
+from ser_study.study.fits import Task, task_key
+from ser_study.study.sentiment import segments as segments_module
+from ser_study.study.sentiment.fits import MLP, count_answers
+from ser_study.study.sentiment.recordings import CLASSES
+from ser_study.study.sentiment.segments import Segments, encode_segments
+from ser_study.study.sentiment.splits import PROTOCOLS, WAYS, split_by_protocol, split_by_way
+from ser_study.study.sentiment.tables import name_scores
 
 
 def made_segments(seed: int, voices: int, alone: bool) -> Segments:
@@ -17,36 +25,42 @@ def made_segments(seed: int, voices: int, alone: bool) -> Segments:
     rng, rows = np.random.default_rng(seed), []
     for voice in range(voices):
         for clip in range(rng.integers(14, 22)):
-            rows += [dict(utterance=f"{voice}/{clip}", audio_key=f"{voice}/{max(clip, 1)}", speaker=f"voice {voice}", sentiment=CLASSES[clip % 3 if clip else 1])] * rng.integers(1, 5)
+            name, key = f"{voice}/{clip}", f"{voice}/{max(clip, 1)}"
+            sentiment = CLASSES[clip % 3 if clip else 1]
+            row = dict(utterance=name, audio_key=key, speaker=f"voice {voice}", sentiment=sentiment)
+            rows += [row] * rng.integers(1, 5)
     table = pd.DataFrame(rows)
     table.insert(0, "clip", table.groupby("utterance", sort=False).ngroup())
-    return Segments(table, {}, alone, None)
+    return Segments(table, {}, alone)
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([(1, True), (2, True), (7, False), (3, False)]))
 @settings(max_examples=10, deadline=None)
 def test_the_corrected_protocol_shares_no_clip_and_the_papers_does(seed, case):
     voices, alone = case
-    study = made_segments(seed, voices, alone)
-    found = {protocol: audit_leakage(study.table, protocol_splits(study, protocol, seed % 7)) for protocol in ("paper", "corrected")}
-    assert "clip" in set(found["paper"].what)
-    assert set(found["corrected"].what) == ({"speaker"} if alone or voices < 5 else set()), "not even the clip that is there twice"
-    tested = [split.test for split in protocol_splits(study, "corrected", seed % 7)]
-    assert len(tested) == (voices if alone else 1)
+    segments = made_segments(seed, voices, alone)
+    splits = {protocol: split_by_protocol(segments, protocol, seed % 7) for protocol in PROTOCOLS}
+    shared = {protocol: set(audit_leakage(segments.table, found).table.what)
+              for protocol, found in splits.items()}
+    assert "clip" in shared["paper"]
+    by_voice = {"speaker"} if alone or voices < 5 else set()
+    assert shared["corrected"] == by_voice, "not even the clip that is there twice"
+    assert len(splits["corrected"]) == (voices if alone else 1)
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 3, 7]), st.booleans())
 @settings(max_examples=10, deadline=None)
 def test_every_way_tests_every_segment_once_with_as_many_to_learn_from(seed, voices, alone):
-    study = made_segments(seed, voices, alone)
-    found = ways(study, alone, seed % 5)
+    segments = made_segments(seed, voices, alone)
+    found = split_by_way(segments, alone, seed % 5)
     assert list(found) == list(WAYS if not alone and voices > 1 else WAYS[:2])
     assert len({len(split.train) for splits in found.values() for split in splits}) == 1
     for way, splits in found.items():
-        assert np.array_equal(np.sort(np.concatenate([split.test for split in splits])), np.arange(len(study.table)))
-        shared = set(audit_leakage(study.table, splits).what)
-        if way == "whole clips": assert "clip" not in shared
+        tested = np.sort(np.concatenate([split.test for split in splits]))
+        assert np.array_equal(tested, np.arange(len(segments.table)))
+        leaks = audit_leakage(segments.table, splits).table
+        if way == "whole clips": assert "clip" not in set(leaks.what)
         if way == "held-out voices":
-            leaks = audit_leakage(study.table, splits)
-            assert not leaks[leaks.sides.isin(["train / test", "validation / test"])].what.isin(["speaker", "clip"]).any()
+            with_test = leaks[leaks.sides.isin(["train / test", "validation / test"])]
+            assert not with_test.what.isin(["speaker", "clip"]).any()
 
 def clouds(n: int, seed: int = 0):
     rng = np.random.default_rng(seed)
@@ -56,30 +70,71 @@ def clouds(n: int, seed: int = 0):
 @pytest.mark.filterwarnings("ignore:Stochastic")
 @pytest.mark.parametrize("weights", ["none", "inverse frequency"])
 def test_epochs_are_those_of_scikit_learn(weights):
-    "With all rows in one batch the order of rows is nothing, and twenty epochs are `fit` with twenty iterations."
+    "With all rows in one batch their order does not matter: twenty epochs are `fit` with twenty iterations."
     X, labels = clouds(180)
     train, test = np.arange(150), np.arange(150, 180)
-    ours = mlp_cell(X, labels, train, train[:0], test, classes=3, **{**MLP, "epochs": 20, "weights": weights}, seed=3)
-    scaler, sample_weight = StandardScaler().fit(X[train]), np.ones(150) if weights == "none" else inverse_frequency(np.bincount(labels[train]))[labels[train]]
-    theirs = MLPClassifier(128, max_iter=20, random_state=np.random.RandomState(3)).fit(scaler.transform(X[train]), labels[train], sample_weight)
-    np.testing.assert_allclose(ours.filter(like="p_"), theirs.predict_proba(scaler.transform(X[test])), rtol=1e-6)
+    configuration = {**MLP, "epochs": 20, "weights": weights}
+    ours, _ = fit_mlp(X, labels, train, train[:0], test, classes=3, **configuration, seed=3)
+    scaler, sample_weight = StandardScaler().fit(X[train]), np.ones(150)
+    if weights != "none": sample_weight = inverse_frequency(np.bincount(labels[train]))[labels[train]]
+    theirs = MLPClassifier(128, max_iter=20, random_state=np.random.RandomState(3))
+    theirs.fit(scaler.transform(X[train]), labels[train], sample_weight)
+    expected = theirs.predict_proba(scaler.transform(X[test]))
+    np.testing.assert_allclose(ours.filter(like="p_"), expected, rtol=1e-6)
 
 def test_an_absent_class_keeps_its_column():
     X, labels = clouds(200)
     train = np.flatnonzero(labels[:150] < 2)
-    table = mlp_cell(X, labels, train, train[:0], np.arange(150, 200), classes=3, **{**MLP, "epochs": 30, "weights": "inverse frequency"}, seed=1)
+    configuration = {**MLP, "epochs": 30, "weights": "inverse frequency"}
+    table, _ = fit_mlp(X, labels, train, train[:0], np.arange(150, 200), classes=3, **configuration, seed=1)
     assert list(table) == ["row", "p_0", "p_1", "p_2"] and table.p_2.mean() < .2
 
-def test_other_configurations_have_other_cells():
+def test_other_configurations_have_other_fits():
     arrays, base = dict(X=np.zeros((3, 2))), {**MLP, "classes": 3, "seed": 1}
-    changed = [base, {**base, "seed": 2}, {**base, "standardise": False}, {**base, "weights": "inverse frequency"}, {**base, "epochs": 4}, {**base, "hidden": 64}, {**base, "patience": 9}]
-    assert len({cell_key("code", Cell(configuration, arrays)) for configuration in changed}) == len(changed)
+    changes = [{}, dict(seed=2), dict(standardise=False), dict(weights="inverse frequency"), dict(epochs=4),
+               dict(hidden=64), dict(patience=9)]
+    assert len({task_key("code", Task({**base, **change}, arrays)) for change in changes}) == len(changes)
 
 def test_counts_and_scores_of_two_seeds_by_hand():
-    study = Segments(pd.DataFrame(dict(clip=[0, 0, 1, 2, 3, 4], audio_key=list("aabcde"), speaker="one", sentiment=["negative", "negative", "neutral", "positive", "positive", "neutral"])), {}, True, None)
-    sure = np.eye(3)
-    predictions = pd.DataFrame([dict(row=row, **dict(zip(("p_0", "p_1", "p_2"), sure[guess]))) for row, guess in [(0, 0), (1, 1), (2, 1), (3, 2), (4, 2), (5, 1), (0, 0), (2, 2)]])
-    counts = counts_of(study, predictions)
+    sentiments = ["negative", "negative", "neutral", "positive", "positive", "neutral"]
+    table = pd.DataFrame(dict(clip=[0, 0, 1, 2, 3, 4], audio_key=list("aabcde"), speaker="one",
+                              sentiment=sentiments))
+    answers = [(0, 0), (1, 1), (2, 1), (3, 2), (4, 2), (5, 1), (0, 0), (2, 2)]     # row, guessed class
+    predictions = pd.DataFrame(np.eye(3)[[guess for _, guess in answers]], columns=["p_0", "p_1", "p_2"])
+    predictions["row"] = [row for row, _ in answers]
+    counts = count_answers(Segments(table, {}, True), predictions)
     assert len(counts) == 5 and counts.sum(axis=0).tolist() == [[2, 1, 0], [0, 2, 1], [0, 0, 2]]
-    scores = named_scores(counts, 100, 0).set_index("column").value
-    assert scores["accuracy test"] == 6 / 8 and scores["precision neutral"] == 2 / 3 and scores["recall positive"] == 1 and scores["UA test"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    scores = name_scores(counts, 100, 0).value
+    assert scores["accuracy test"] == 6 / 8 and scores["precision neutral"] == 2 / 3
+    assert scores["recall positive"] == 1 and scores["UA test"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+
+class MadeEncoder:
+    "Three layers of constants; cannot measure `short`, and cuts `long` into one segment too many."
+    identity = dict(extractor="made")
+    def compute(self, paths):
+        for number, path in enumerate(paths):
+            value = np.full((3 if path == "long" else 2, 3, 6, 4), number, np.float16)
+            yield number, StudyError("short: too short") if path == "short" else value
+
+class MadeStudy:
+    "A study that measures without a run."
+    settings = None
+    def __init__(self, folder): self.store, self.defects = FeatureStore(folder), []
+    def add_defects(self, defects): self.defects += defects.values.tolist()
+    def extract(self, clips, extractors):
+        found = extract_clips(self.store, clips, extractors)
+        self.add_defects(found.defects)
+        return found
+
+def test_a_clip_that_cannot_be_encoded_costs_itself_and_is_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(segments_module, "build_encoder", lambda name, settings: MadeEncoder())
+    names = ["good", "short", "long", "fine"]
+    table = pd.DataFrame(dict(clip=np.repeat(range(4), 2), segment=[0, 1] * 4, utterance=np.repeat(names, 2),
+                              audio_key=np.repeat(names, 2), speaker="one", sentiment="neutral"))
+    clips = pd.DataFrame(dict(clip=range(4), utterance=names, audio_key=names, path=names))
+    study = MadeStudy(tmp_path)
+    encoded = encode_segments(study, Segments(table, {}, True), clips, {"made": "Made"})
+    assert encoded.table.utterance.tolist() == ["good", "good", "fine", "fine"]
+    assert [row[:2] for row in study.defects] == [["short", "no features"], ["long", "segments differ"]]
+    assert [vector.tolist() for vector in encoded.features["Made, layer 6"]] == [[0] * 4] * 2 + [[3] * 4] * 2
+    assert encoded.features["Made"][0].shape == (3, 4), "frames averaged in pairs"

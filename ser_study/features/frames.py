@@ -8,12 +8,10 @@ __all__ = ['RATE', 'KINDS', 'log_mel', 'mfcc', 'mel', 'pitch_classes', 'average_
 # %% ../../nbs/32b_frames.ipynb #17e3014b
 from collections.abc import Iterator
 from pathlib import Path
-
 import librosa
 import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
-
 from ..data.audio import load_audio
 from ..data.preparation import PREPARATION, prepare
 from ..settings import StudyError, nearest
@@ -23,22 +21,26 @@ from .spectra import HOP, N_FFT, mel_spectrum, power_spectrum
 RATE = 16000   # Hz
 
 def log_mel(signal: np.ndarray, bands: int) -> np.ndarray:   # (t, bands) float32
-    "dB in mel bands of (n,) samples at 16 kHz: windows of 25 ms every 20 ms; nothing lies more than 80 dB below the loudest."
-    return librosa.power_to_db(librosa.feature.melspectrogram(y=signal, sr=RATE, n_fft=512, win_length=400, hop_length=320, n_mels=bands)).T
+    "dB in mel bands of (n,) samples at 16 kHz, 25 ms every 20 ms; at most 80 dB below the loudest."
+    power = librosa.feature.melspectrogram(y=signal, sr=RATE, n_fft=512, win_length=400, hop_length=320,
+                                           n_mels=bands)
+    return librosa.power_to_db(power).T
 
 def mfcc(signal: np.ndarray, coefficients: int) -> np.ndarray:   # (t, coefficients) float32
     "Cepstral coefficients of (n,) samples at 16 kHz, as `librosa.feature.mfcc` computes them."
-    return librosa.feature.mfcc(S=librosa.power_to_db(mel_spectrum(power_spectrum(signal), RATE)), n_mfcc=coefficients).T
+    decibels = librosa.power_to_db(mel_spectrum(power_spectrum(signal), RATE))
+    return librosa.feature.mfcc(S=decibels, n_mfcc=coefficients).T
 
 def mel(signal: np.ndarray, bands: int) -> np.ndarray:   # (t, bands) float32
     "Power in mel bands of (n,) samples at 16 kHz, as `librosa.feature.melspectrogram` computes it."
     return librosa.feature.melspectrogram(S=power_spectrum(signal), sr=RATE, n_mels=bands).T
 
-def pitch_classes(signal: np.ndarray, classes: int) -> np.ndarray:   # (t, classes) float32, the loudest of a frame is 1
-    "Chroma of (n,) samples at 16 kHz, as `librosa.feature.chroma_stft` computes it."
+def pitch_classes(signal: np.ndarray, classes: int) -> np.ndarray:   # (t, classes) float32
+    "Chroma of (n,) samples at 16 kHz, the loudest of a frame is 1, as `librosa.feature.chroma_stft` has it."
     return librosa.feature.chroma_stft(S=power_spectrum(signal), sr=RATE, n_chroma=classes).T
 
-KINDS = {"log-mel": (log_mel, 320), "mfcc": (mfcc, HOP), "mel": (mel, HOP), "chroma": (pitch_classes, HOP)}   # samples from one frame to the next
+KINDS = {"log-mel": (log_mel, 320), "mfcc": (mfcc, HOP), "mel": (mel, HOP),
+         "chroma": (pitch_classes, HOP)}     # function, samples from one frame to the next
 
 # %% ../../nbs/32b_frames.ipynb #6f0c2d1b
 def average_runs(frames: np.ndarray,    # (t, d)
@@ -46,7 +48,8 @@ def average_runs(frames: np.ndarray,    # (t, d)
                  ) -> np.ndarray:       # (ceil(t / run), d)
     "Means over consecutive frames, the last over what is left."
     starts = np.arange(0, len(frames), run)
-    return np.add.reduceat(frames, starts, axis=0) / np.diff(starts, append=len(frames))[:, None].astype(frames.dtype)
+    lengths = np.diff(starts, append=len(frames))
+    return np.add.reduceat(frames, starts, axis=0) / lengths[:, None].astype(frames.dtype)
 
 # %% ../../nbs/32b_frames.ipynb #89badb4b
 class Frames:
@@ -54,15 +57,17 @@ class Frames:
     def __init__(self, kind: str = "log-mel",      # a key of KINDS
                  size: int = 64,                   # bands, coefficients or pitch classes
                  average: int = 1,                 # frames averaged into a row
-                 prepared: bool = False,           # by paper 05's front end: levelled, denoised, trimmed
+                 prepared: bool = False,           # as paper 05 prepares clips: levelled, denoised, trimmed
                  workers: int = 2):                # threads
-        if kind not in KINDS: raise StudyError(f"kind = {kind} is not one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
+        if kind not in KINDS:
+            raise StudyError(f"kind = {kind} is not one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
         self.size, self.average, self.prepared, self.workers = size, average, prepared, workers
         self.make, hop = KINDS[kind]
         self.rate = RATE / hop / average
         window = dict(n_fft=512, window=400) if kind == "log-mel" else dict(n_fft=N_FFT, window=N_FFT)
-        self.identity = dict(extractor="frames", kind=kind, size=size, average=average, sample_rate=RATE, hop=hop, **window,
-                             prepared=PREPARATION if prepared else None, librosa=librosa.__version__)
+        self.identity = dict(extractor="frames", kind=kind, size=size, average=average, sample_rate=RATE,
+                             hop=hop, **window, prepared=PREPARATION if prepared else None,
+                             librosa=librosa.__version__)
 
     def frames(self, signal: np.ndarray) -> np.ndarray:   # (t, size)
         "Of one signal (n,) at 16 kHz."
@@ -70,10 +75,10 @@ class Frames:
         return average_runs(self.make(signal, self.size), self.average)
 
     def compute(self, paths: list[Path]) -> Iterator[tuple[int, np.ndarray | StudyError]]:
-        "Yields (position, frames or the reason why there are none) as clips are done."
-        def one(position, path):
+        "Yield (position, frames or the reason why there are none) as clips are done."
+        def measure(position: int, path: Path):
             try: return position, self.frames(load_audio(path, RATE))
             except StudyError as error: return position, error
         run = Parallel(self.workers, backend="threading", batch_size=1, return_as="generator_unordered")
-        with threadpool_limits(1):      # a matrix product's last bits would depend on how many cores a machine has
-            yield from run(delayed(one)(position, path) for position, path in enumerate(paths))
+        with threadpool_limits(1):      # a matrix product's last bits would depend on a machine's cores
+            yield from run(delayed(measure)(position, path) for position, path in enumerate(paths))

@@ -7,44 +7,57 @@ __all__ = ['fit_mlp']
 
 # %% ../../nbs/53_mlp.ipynb #7131a8e7
 import copy
-import numpy as np, pandas as pd
+import numpy as np
+import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 from ..protocol.class_weights import WEIGHTS
 
 # %% ../../nbs/53_mlp.ipynb #7f7d57ce
-def _fit(X: np.ndarray, y: np.ndarray, weights: np.ndarray, X_valid: np.ndarray, y_valid: np.ndarray, hidden: int, epochs: int, patience: int, seed: int,
-         ) -> tuple[MLPClassifier, list[dict]]:
-    "The network of the best epoch, and the loss curve. Without validation rows: of the last epoch."
+def _train(X: np.ndarray, y: np.ndarray,              # (n, d) and (n,) class numbers
+           weights: np.ndarray,                       # (classes,)
+           X_valid: np.ndarray, y_valid: np.ndarray,  # may be empty
+           hidden: int, epochs: int, patience: int, seed: int,
+           ) -> tuple[MLPClassifier, list[dict]]:
+    "The network of the best epoch, or of the last one without validation rows; and the loss curve."
     shuffling = np.random.RandomState(seed)   # a number would give every epoch the same order
-    model, best, lowest, waited, curve = MLPClassifier(hidden, random_state=shuffling), None, np.inf, 0, []
-    classes = np.arange(len(weights))
+    model, classes = MLPClassifier(hidden, random_state=shuffling), np.arange(len(weights))
+    best, lowest, waited, curve = None, np.inf, 0, []
     for epoch in range(1, epochs + 1):
         model.partial_fit(X, y, classes=classes, sample_weight=weights[y])
         curve.append(dict(epoch=epoch, loss=float(model.loss_)))
         if not len(X_valid): continue
-        curve[-1]["validation_loss"] = loss = float(log_loss(y_valid, model.predict_proba(X_valid), labels=classes))
+        loss = float(log_loss(y_valid, model.predict_proba(X_valid), labels=classes))
+        curve[-1]["validation_loss"] = loss
         waited = 0 if loss < lowest else waited + 1
         if loss < lowest: best, lowest = copy.deepcopy(model), loss
         if waited >= patience: break
     return best or model, curve
 
+# %% ../../nbs/53_mlp.ipynb #0c55b7d7
+def _score(model: MLPClassifier, X: np.ndarray, y: np.ndarray) -> dict[str, float] | None:
+    "Accuracy and macro-F1; None where there are no rows."
+    if not len(X): return None
+    predicted = model.predict(X)
+    return dict(accuracy=float(accuracy_score(y, predicted)),
+                macro_f1=float(f1_score(y, predicted, average="macro")))
+
 def fit_mlp(X: np.ndarray,                                  # (n, d)
-             labels: np.ndarray,                             # (n,) class numbers
-             train: np.ndarray, validation: np.ndarray, test: np.ndarray,   # rows; validation may be empty
-             classes: int,
-             hidden: int, standardise: bool, weights: str,   # a key of class_weights.WEIGHTS
-             epochs: int, patience: int, seed: int,
-             ) -> tuple[pd.DataFrame, dict]:                 # row, p_0 ... of the test rows; curve, trained_on, validation
-    "Train on one side of a split, predict the other. The fact `validation` holds accuracy and macro-F1 of the validation rows."
+            labels: np.ndarray,                             # (n,) class numbers
+            train: np.ndarray, validation: np.ndarray, test: np.ndarray,   # rows; validation may be empty
+            classes: int,
+            hidden: int, standardise: bool,
+            weights: str,                                   # a key of class_weights.WEIGHTS
+            epochs: int, patience: int, seed: int,
+            ) -> tuple[pd.DataFrame, dict]:   # row, p_0 ... of the test rows; curve, trained_on, validation
+    "Train on one side of a split, predict the other. `validation` has accuracy and macro_f1 of those rows."
     X = np.asarray(X, dtype=np.float64)
     if standardise: X = StandardScaler().fit(X[train]).transform(X)
-    each = WEIGHTS[weights](np.bincount(labels[train], minlength=classes))
-    model, curve = _fit(X[train], labels[train], each, X[validation], labels[validation], hidden, epochs, patience, seed)
+    class_weights = WEIGHTS[weights](np.bincount(labels[train], minlength=classes))
+    model, curve = _train(X[train], labels[train], class_weights, X[validation], labels[validation], hidden,
+                          epochs, patience, seed)
     table = pd.DataFrame(model.predict_proba(X[test]), columns=[f"p_{number}" for number in range(classes)])
     table.insert(0, "row", test)
-    guessed = model.predict(X[validation]) if len(validation) else None
-    seen = None if guessed is None else dict(accuracy=float(accuracy_score(labels[validation], guessed)),
-                                             macro_f1=float(f1_score(labels[validation], guessed, average="macro")))
+    seen = _score(model, X[validation], labels[validation])
     return table, dict(curve=curve, trained_on=len(train), validation=seen)

@@ -1,4 +1,4 @@
-"The front end, frames and segment statistics of paper 05 against planted signals and plain calls of librosa."
+"Preparation, frames and segment statistics of paper 05 against planted signals and plain calls of librosa."
 import librosa
 import numpy as np
 import pandas as pd
@@ -10,7 +10,8 @@ from threadpoolctl import threadpool_limits
 from ser_study.data.audio import load_audio
 from ser_study.data.preparation import denoise, normalise, prepare, segments, trim_silence
 from ser_study.features.frames import Frames, average_runs
-from ser_study.features.segments import clip_statistics, heterogeneity, heterogeneity_table, segment_vectors, zcr_curve
+from ser_study.features.segments import (clip_statistics, heterogeneity, heterogeneity_table, segment_vectors,
+                                         zcr_curve)
 from ser_study.settings import StudyError
 from ser_study.features.store import identity_hash
 
@@ -34,7 +35,8 @@ def noise(length, level, seed=1):
     return (level * np.random.default_rng(seed).standard_normal(length)).astype("float32")
 
 
-@given(st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=50).filter(lambda v: max(map(abs, v)) > 1e-4))
+@given(st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=50)
+       .filter(lambda values: max(map(abs, values)) > 1e-4))
 def test_normalise_sets_the_peak_and_keeps_the_shape(values):
     signal = np.array(values, "float32")
     level = normalise(signal)
@@ -89,9 +91,11 @@ def test_noise_after_digital_silence_is_found():
 
 @pytest.mark.parametrize("seconds", [0.1, 0.13, 0.5, 3.0])
 def test_any_clip_that_can_be_loaded_can_be_prepared(seconds, tmp_path):
-    soundfile.write(tmp_path / "clip.wav", speech_like(3.0)[:int(seconds * RATE)] + noise(int(seconds * RATE), 0.01), RATE)
+    length = int(seconds * RATE)
+    soundfile.write(tmp_path / "clip.wav", speech_like(3.0)[:length] + noise(length, 0.01), RATE)
     prepared = prepare(load_audio(tmp_path / "clip.wav"), RATE)
-    assert np.isfinite(prepared).all() and np.abs(prepared).max() == np.float32(0.999) and 0 < len(prepared) <= seconds * RATE
+    assert np.isfinite(prepared).all() and np.abs(prepared).max() == np.float32(0.999)
+    assert 0 < len(prepared) <= seconds * RATE
 
 
 def test_preparing_does_not_change_its_input_and_is_repeatable():
@@ -110,14 +114,17 @@ def clip(tmp_path_factory):
 
 def test_frames_are_librosas(clip):
     signal = load_audio(clip)
+    window = dict(n_fft=512, win_length=400, hop_length=320)
+    power = librosa.feature.melspectrogram(y=signal, sr=RATE, n_mels=20, **window)
     theirs = {"mfcc": librosa.feature.mfcc(y=signal, sr=RATE, n_mfcc=20).T,
-              "log-mel": librosa.power_to_db(librosa.feature.melspectrogram(y=signal, sr=RATE, n_fft=512, win_length=400, hop_length=320, n_mels=20)).T}
+              "log-mel": librosa.power_to_db(power).T}
     for kind, expected in theirs.items():
         extractor = Frames(kind, size=20)
         np.testing.assert_array_equal(dict(extractor.compute([clip]))[0], expected)
         assert abs(len(expected) / extractor.rate - len(signal) / RATE) < 0.06
         prepared = dict(Frames(kind, size=20, prepared=True).compute([clip]))[0]
-        assert len(prepared) < 0.9 * len(expected) and abs(len(prepared) / extractor.rate - len(prepare(signal, RATE)) / RATE) < 0.06
+        assert len(prepared) < 0.9 * len(expected)
+        assert abs(len(prepared) / extractor.rate - len(prepare(signal, RATE)) / RATE) < 0.06
 
 
 @pytest.mark.parametrize("run", [1, 2, 5, 7, 100])
@@ -150,14 +157,16 @@ def test_zcr_curve_follows_the_clip_not_the_clock():
 def test_clip_statistics_are_librosas(clip):
     signal = load_audio(clip)
     magnitude = np.abs(librosa.stft(signal))
-    expected = dict(zcr=librosa.feature.zero_crossing_rate(signal).mean(), flatness=librosa.feature.spectral_flatness(S=magnitude, power=1).mean(),
+    expected = dict(zcr=librosa.feature.zero_crossing_rate(signal).mean(),
+                    flatness=librosa.feature.spectral_flatness(S=magnitude, power=1).mean(),
                     power_flatness=librosa.feature.spectral_flatness(y=signal).mean())
     assert clip_statistics(signal) == pytest.approx(expected, rel=1e-4)
 
 
 @given(st.lists(st.lists(st.floats(-100, 100), min_size=3, max_size=3), min_size=2, max_size=6))
 def test_heterogeneity_is_the_mean_over_pairs(vectors):
-    pairs = [np.sqrt(sum((a - b) ** 2 for a, b in zip(x, y))) for n, x in enumerate(vectors) for y in vectors[:n]]
+    pairs = [np.sqrt(sum((a - b) ** 2 for a, b in zip(x, y)))
+             for n, x in enumerate(vectors) for y in vectors[:n]]
     assert heterogeneity(np.array(vectors)) == pytest.approx(sum(pairs) / len(pairs), abs=1e-9)
 
 
@@ -165,11 +174,14 @@ def test_segment_vectors_are_means_of_librosas_frames(clip):
     signal = prepare(load_audio(clip), RATE)
     mfcc = librosa.feature.mfcc(y=signal, sr=RATE, n_mfcc=20)
     half = mfcc.shape[1] // 2
-    np.testing.assert_allclose(segment_vectors(signal), [mfcc[:, :half].mean(axis=1), mfcc[:, half:].mean(axis=1)], rtol=1e-4, atol=1e-3)
+    expected = [mfcc[:, :half].mean(axis=1), mfcc[:, half:].mean(axis=1)]
+    np.testing.assert_allclose(segment_vectors(signal), expected, rtol=1e-4, atol=1e-3)
 
 
 def test_every_clip_is_in_one_row_of_the_table():
-    distances, classes = np.r_[np.random.default_rng(0).uniform(0, 500, 97), [np.nan] * 3], np.random.default_rng(1).choice(["a", "b"], 100)
+    distances = np.r_[np.random.default_rng(0).uniform(0, 500, 97), [np.nan] * 3]
+    classes = np.random.default_rng(1).choice(["a", "b"], 100)
     table = heterogeneity_table(pd.Series(distances), pd.Series(classes))
     assert (table.drop("total").sum() == table.loc["total"]).all() and table.loc["total"].sum() == 100
-    assert table.loc["heterogeneous"].sum() == np.sum(distances >= 280) and table.loc["one segment"].sum() == 3
+    assert table.loc["heterogeneous"].sum() == np.sum(distances >= 280)
+    assert table.loc["one segment"].sum() == 3
