@@ -6,7 +6,7 @@
 __all__ = ['WEIGHTS', 'emotions_figure', 'f1_figure', 'history_figure', 'seconds_figure', 'differences_figure', 'waveform_figure',
            'error_figure']
 
-# %% ../../../nbs/75f_conversations_figures.ipynb #8326e81b
+# %% ../../../nbs/75f_conversations_figures.ipynb #01fc42d1
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from .systems import WEIGHTED
 from .tables import abbreviate
 from ..reporting import interval_plot
 
-# %% ../../../nbs/75f_conversations_figures.ipynb #2b0b6233
+# %% ../../../nbs/75f_conversations_figures.ipynb #c5936330
 def emotions_figure(shares: pd.DataFrame,   # of `emotion_shares`
                     ) -> plt.Figure:
     "Figure 2: bars of the share of each emotion, one colour for each side."
@@ -27,7 +27,7 @@ def emotions_figure(shares: pd.DataFrame,   # of `emotion_shares`
     axis.legend(frameon=False)
     return figure
 
-# %% ../../../nbs/75f_conversations_figures.ipynb #e3454477
+# %% ../../../nbs/75f_conversations_figures.ipynb #668e4c4f
 WEIGHTS = {False: "without class weights", True: "with class weights"}
 
 def _by_weights(results: list[dict]) -> pd.DataFrame:
@@ -47,7 +47,7 @@ def f1_figure(results: list[dict],         # of `emotion_results`
     for axis in figure.axes: axis.set_xlim(-.04, 1.04)
     return figure
 
-# %% ../../../nbs/75f_conversations_figures.ipynb #814e4192
+# %% ../../../nbs/75f_conversations_figures.ipynb #942fd3f4
 def history_figure(results: list[dict],   # of `length_results`
                    ) -> plt.Figure:
     "Figures 6 and 7: weighted F1 by the number of utterances that are read."
@@ -60,7 +60,7 @@ def history_figure(results: list[dict],   # of `length_results`
     for axis in figure.axes: axis.set(xlabel="weighted F1", xlim=(limits.min(), limits.max()))
     return figure
 
-# %% ../../../nbs/75f_conversations_figures.ipynb #3ec3e847
+# %% ../../../nbs/75f_conversations_figures.ipynb #b0a660f2
 def seconds_figure(results: list[dict],   # of `seconds_results`
                    ) -> plt.Figure:
     "Figure 9: weighted F1 by seconds of sound, from the beginning or from a random place."
@@ -77,7 +77,7 @@ def differences_figure(differences: pd.DataFrame,   # of `measure_differences`
     figure.set_size_inches(11, .27 * table["row"].nunique() + 1.3)
     return figure
 
-# %% ../../../nbs/75f_conversations_figures.ipynb #143c2763
+# %% ../../../nbs/75f_conversations_figures.ipynb #61fcb159
 def waveform_figure(signal: np.ndarray,            # (n,) at 16 kHz
                     read: tuple[float, float],     # seconds that the network reads
                     title: str) -> plt.Figure:

@@ -8,9 +8,8 @@ __all__ = ['PROTOCOLS', 'FUSION', 'QUESTIONS', 'MADE_UP', 'history_comparisons',
            'measure_differences', 'tested_utterances', 'difference_results', 'share_changed_by_words',
            'word_dependence', 'name_effect', 'list_answers', 'answer_questions']
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #1ead947c
+# %% ../../../nbs/75e_conversations_questions.ipynb #4a47aacd
 from itertools import product
-import numpy as np
 import pandas as pd
 import torch
 from transformers import set_seed
@@ -20,7 +19,7 @@ from ...models.networks.conversation import EMBEDDERS, ConversationNetwork
 from .systems import WEIGHTED, Predicted
 from ..essay import result
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #c131569a
+# %% ../../../nbs/75e_conversations_questions.ipynb #a12a54be
 PROTOCOLS = ("paper", "corrected")
 FUSION = {"Add": "add", "Concat": "concat", "Cross Att": "cross-attention"}   # name in Table 4 -> of FUSIONS
 
@@ -52,7 +51,7 @@ def weight_comparisons(names: list[str], length: int) -> list[dict]:
     return [_compare("class weights", f"{name}: (cw) - none", protocol, (name + WEIGHTED, length),
                      (name, length)) for name, protocol in product(names, PROTOCOLS)]
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #e32e55a6
+# %% ../../../nbs/75e_conversations_questions.ipynb #14d76179
 def fusion_comparisons(names: list[str], text: str, audio: str, length: int) -> list[dict]:
     "Question 3: does a fusion of two modalities score higher than each of them alone?"
     return [_compare("fusion", f"{name} - {alone} alone", protocol, (name, length), (alone, length))
@@ -80,7 +79,7 @@ def extra_comparison(question: str, what: str, changed: str, plain: str, length:
     "One of the extensions: a changed system less the plain one, in the corrected protocol."
     return _compare(question, f"{plain}: {what}", "corrected", (changed, length), (plain, length))
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #e14813a4
+# %% ../../../nbs/75e_conversations_questions.ipynb #ed79fafe
 def list_comparisons(length: int,                          # conv_length
                      text: list[str],                      # systems of words, the small one first
                      audio: list[str],                     # systems of sound
@@ -97,7 +96,7 @@ def list_comparisons(length: int,                          # conv_length
     if len(text) > 1: found += size_comparisons(text[0], text[1], length)
     return found
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #b8fd2f17
+# %% ../../../nbs/75e_conversations_questions.ipynb #be6e5cff
 def measure_differences(systems: Predicted, comparisons: list[dict]) -> pd.DataFrame:
     "question, what, protocol, difference of weighted F1, low, high (95 %), p, p_holm."
     rows = []
@@ -119,7 +118,7 @@ def difference_results(systems: Predicted, differences: pd.DataFrame) -> list[di
     return [result("Question", d.what, "weighted F1", d.protocol, d.difference, d.low, d.high,
                    tested[d.protocol], len(systems.seeds)) for d in differences.itertuples()]
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #4f19554a
+# %% ../../../nbs/75e_conversations_questions.ipynb #7a39c08c
 def _untrained(fusion: str, classes: int, d: int = 24) -> ConversationNetwork:
     "A network of two vectors of `d` numbers, with weights as drawn."
     embedders = {name: EMBEDDERS["vector"](d) for name in ("text", "audio")}
@@ -143,7 +142,7 @@ def word_dependence(classes: int, seed: int) -> pd.DataFrame:
                                                     for how in FUSION.values()] for length in (1, 3)})
     return table.assign(fusion=list(FUSION))[["fusion", *table.columns]]
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #dd555eb8
+# %% ../../../nbs/75e_conversations_questions.ipynb #38afd757
 QUESTIONS = {"history": "**Does history help?** Weighted F1 with history less without:",
              "control": "**Is it the history?**",
              "class weights": "**Do class weights help?**",
@@ -171,7 +170,7 @@ def list_answers(differences: pd.DataFrame) -> str:
         lines += [f"    - {d.what}: {_in_numbers(d)}: **{name_effect(d)}**" for d in asked]
     return "\n".join(lines)
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #593630e6
+# %% ../../../nbs/75e_conversations_questions.ipynb #6c21a1ba
 def _summarise(asked: pd.DataFrame) -> str:
     "How many differences can be shown, and the largest one."
     effects = [name_effect(d) for d in asked.itertuples()]
