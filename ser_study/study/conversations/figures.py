@@ -6,7 +6,7 @@
 __all__ = ['WEIGHTS', 'emotions_figure', 'f1_figure', 'history_figure', 'seconds_figure', 'differences_figure', 'waveform_figure',
            'error_figure']
 
-# %% ../../../nbs/75f_conversations_figures.ipynb #a9fea3ec
+# %% ../../../nbs/75f_conversations_figures.ipynb #01fc42d1
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from .systems import WEIGHTED
 from .tables import abbreviate
 from ..reporting import interval_plot
 
-# %% ../../../nbs/75f_conversations_figures.ipynb #3ca24cc6
+# %% ../../../nbs/75f_conversations_figures.ipynb #c5936330
 def emotions_figure(shares: pd.DataFrame,   # of `emotion_shares`
                     ) -> plt.Figure:
     "Figure 2: bars of the share of each emotion, one colour for each side."
@@ -27,7 +27,7 @@ def emotions_figure(shares: pd.DataFrame,   # of `emotion_shares`
     axis.legend(frameon=False)
     return figure
 
-# %% ../../../nbs/75f_conversations_figures.ipynb #08d62331
+# %% ../../../nbs/75f_conversations_figures.ipynb #668e4c4f
 WEIGHTS = {False: "without class weights", True: "with class weights"}
 
 def _by_weights(results: list[dict]) -> pd.DataFrame:
@@ -44,9 +44,10 @@ def f1_figure(results: list[dict],         # of `emotion_results`
     table = _by_weights(results)
     figure = interval_plot(table[table.column.isin(titles)], list(titles), titles, label="{}")
     figure.set_size_inches(13, figure.get_figheight())
+    for axis in figure.axes: axis.set_xlim(-.04, 1.04)
     return figure
 
-# %% ../../../nbs/75f_conversations_figures.ipynb #a9064d92
+# %% ../../../nbs/75f_conversations_figures.ipynb #942fd3f4
 def history_figure(results: list[dict],   # of `length_results`
                    ) -> plt.Figure:
     "Figures 6 and 7: weighted F1 by the number of utterances that are read."
@@ -55,14 +56,17 @@ def history_figure(results: list[dict],   # of `length_results`
     table = table.assign(column=table["row"], row=[f"{n} utterance{'s' if n > 1 else ''}" for n in lengths])
     figure = interval_plot(table, label="{}")
     figure.set_size_inches(13, figure.get_figheight() + .5)
-    for axis in figure.axes: axis.set_xlabel("weighted F1")
+    limits = np.array([axis.get_xlim() for axis in figure.axes])
+    for axis in figure.axes: axis.set(xlabel="weighted F1", xlim=(limits.min(), limits.max()))
     return figure
 
-# %% ../../../nbs/75f_conversations_figures.ipynb #a31f071e
+# %% ../../../nbs/75f_conversations_figures.ipynb #b0a660f2
 def seconds_figure(results: list[dict],   # of `seconds_results`
                    ) -> plt.Figure:
     "Figure 9: weighted F1 by seconds of sound, from the beginning or from a random place."
-    return interval_plot(pd.DataFrame(results), ["weighted F1"])
+    figure = interval_plot(pd.DataFrame(results).query("column == 'weighted F1'"))
+    figure.set_size_inches(8, figure.get_figheight())
+    return figure
 
 def differences_figure(differences: pd.DataFrame,   # of `measure_differences`
                        ) -> plt.Figure:
@@ -73,14 +77,14 @@ def differences_figure(differences: pd.DataFrame,   # of `measure_differences`
     figure.set_size_inches(11, .27 * table["row"].nunique() + 1.3)
     return figure
 
-# %% ../../../nbs/75f_conversations_figures.ipynb #63ab6a52
+# %% ../../../nbs/75f_conversations_figures.ipynb #61fcb159
 def waveform_figure(signal: np.ndarray,            # (n,) at 16 kHz
-                    heard: tuple[float, float],    # seconds that the network reads
+                    read: tuple[float, float],     # seconds that the network reads
                     title: str) -> plt.Figure:
     "Figure 10: a waveform; the part that a network reads is shaded."
     figure, axis = plt.subplots(figsize=(9, 2.2))
     axis.plot(np.arange(len(signal)) / RATE, signal, lw=.5)
-    axis.axvspan(*heard, color="C1", alpha=.15, lw=0)
+    axis.axvspan(*read, color="C1", alpha=.15, lw=0)
     axis.set(xlabel="seconds", title=title)
     return figure
 

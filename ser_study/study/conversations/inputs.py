@@ -7,7 +7,7 @@ __all__ = ['TEXT', 'AUDIO', 'SPECTRAL', 'ROLES', 'text_embedder', 'sound_feature
            'checkpoint_of', 'fetch_checkpoints', 'sound_extractors', 'frame_rate', 'text_features', 'find_speech',
            'cut_sound', 'cut_all']
 
-# %% ../../../nbs/75b_conversations_inputs.ipynb #22c72c23
+# %% ../../../nbs/75b_conversations_inputs.ipynb #e0c3d4a2
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
@@ -21,7 +21,7 @@ from ...models.conversation_datasets import fragment, min_max_scaled
 from ...settings import Settings
 from ..essay import Study
 
-# %% ../../../nbs/75b_conversations_inputs.ipynb #f7709061
+# %% ../../../nbs/75b_conversations_inputs.ipynb #40af44a2
 TEXT = {"bilstm": "BiLSTM", "minilm": "MiniLM", "minilm-untrained": "untrained MiniLM", "albert": "ALBERT"}
 AUDIO = {"mfcc": "MFCC", "mel": "MEL", "chroma": "Chroma", "log-mel": "log-Mel", "wav2vec2": "Wav2Vec",
          "wav2vec2-untrained": "untrained Wav2Vec"}
@@ -51,7 +51,7 @@ def name_parts(title: str, seconds: list[int]) -> dict[tuple[int, bool], str]:
     return {(n, random): title if n == max(seconds) and not random else sound_features(title, n, random)
             for n in seconds for random in (False, True)}
 
-# %% ../../../nbs/75b_conversations_inputs.ipynb #a217a68c
+# %% ../../../nbs/75b_conversations_inputs.ipynb #51a98edc
 ROLES = {"wav2vec2": "wav2vec2-base"}    # parameter -> its role in settings.ini, where they differ
 
 def checkpoint_of(name: str, settings: Settings) -> str:
@@ -76,7 +76,7 @@ def frame_rate(name: str) -> float:
     "Frames a second."
     return RATE / KINDS[name][1] if name in SPECTRAL else SpeechEncoder.rate
 
-# %% ../../../nbs/75b_conversations_inputs.ipynb #dbae50a0
+# %% ../../../nbs/75b_conversations_inputs.ipynb #db569079
 def text_features(study: Study, clips: pd.DataFrame,
                   names: list[str],   # keys of TEXT
                   ) -> dict[str, np.ndarray | list[np.ndarray]]:
@@ -89,7 +89,7 @@ def text_features(study: Study, clips: pd.DataFrame,
     pooled = {frozen[title]: [np.atleast_2d(v) for v in vectors] for title, vectors in found.items()}
     return {"words": texts} | pooled
 
-# %% ../../../nbs/75b_conversations_inputs.ipynb #fb704c8c
+# %% ../../../nbs/75b_conversations_inputs.ipynb #bdcb15c0
 def _edges(path: str) -> tuple[int, int]:
     "First sample of speech in a recording, and the one after the last."
     return spoken(load_audio(path))

@@ -8,9 +8,8 @@ __all__ = ['PROTOCOLS', 'FUSION', 'QUESTIONS', 'MADE_UP', 'history_comparisons',
            'measure_differences', 'tested_utterances', 'difference_results', 'share_changed_by_words',
            'word_dependence', 'name_effect', 'list_answers', 'answer_questions']
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #a864e8b0
+# %% ../../../nbs/75e_conversations_questions.ipynb #4a47aacd
 from itertools import product
-import numpy as np
 import pandas as pd
 import torch
 from transformers import set_seed
@@ -20,7 +19,7 @@ from ...models.networks.conversation import EMBEDDERS, ConversationNetwork
 from .systems import WEIGHTED, Predicted
 from ..essay import result
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #acebd188
+# %% ../../../nbs/75e_conversations_questions.ipynb #a12a54be
 PROTOCOLS = ("paper", "corrected")
 FUSION = {"Add": "add", "Concat": "concat", "Cross Att": "cross-attention"}   # name in Table 4 -> of FUSIONS
 
@@ -52,7 +51,7 @@ def weight_comparisons(names: list[str], length: int) -> list[dict]:
     return [_compare("class weights", f"{name}: (cw) - none", protocol, (name + WEIGHTED, length),
                      (name, length)) for name, protocol in product(names, PROTOCOLS)]
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #9c79dea6
+# %% ../../../nbs/75e_conversations_questions.ipynb #14d76179
 def fusion_comparisons(names: list[str], text: str, audio: str, length: int) -> list[dict]:
     "Question 3: does a fusion of two modalities score higher than each of them alone?"
     return [_compare("fusion", f"{name} - {alone} alone", protocol, (name, length), (alone, length))
@@ -80,7 +79,7 @@ def extra_comparison(question: str, what: str, changed: str, plain: str, length:
     "One of the extensions: a changed system less the plain one, in the corrected protocol."
     return _compare(question, f"{plain}: {what}", "corrected", (changed, length), (plain, length))
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #767d3b06
+# %% ../../../nbs/75e_conversations_questions.ipynb #ed79fafe
 def list_comparisons(length: int,                          # conv_length
                      text: list[str],                      # systems of words, the small one first
                      audio: list[str],                     # systems of sound
@@ -97,7 +96,7 @@ def list_comparisons(length: int,                          # conv_length
     if len(text) > 1: found += size_comparisons(text[0], text[1], length)
     return found
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #fe25923a
+# %% ../../../nbs/75e_conversations_questions.ipynb #be6e5cff
 def measure_differences(systems: Predicted, comparisons: list[dict]) -> pd.DataFrame:
     "question, what, protocol, difference of weighted F1, low, high (95 %), p, p_holm."
     rows = []
@@ -119,7 +118,7 @@ def difference_results(systems: Predicted, differences: pd.DataFrame) -> list[di
     return [result("Question", d.what, "weighted F1", d.protocol, d.difference, d.low, d.high,
                    tested[d.protocol], len(systems.seeds)) for d in differences.itertuples()]
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #a33af4fe
+# %% ../../../nbs/75e_conversations_questions.ipynb #7a39c08c
 def _untrained(fusion: str, classes: int, d: int = 24) -> ConversationNetwork:
     "A network of two vectors of `d` numbers, with weights as drawn."
     embedders = {name: EMBEDDERS["vector"](d) for name in ("text", "audio")}
@@ -143,7 +142,7 @@ def word_dependence(classes: int, seed: int) -> pd.DataFrame:
                                                     for how in FUSION.values()] for length in (1, 3)})
     return table.assign(fusion=list(FUSION))[["fusion", *table.columns]]
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #6fc03a6f
+# %% ../../../nbs/75e_conversations_questions.ipynb #38afd757
 QUESTIONS = {"history": "**Does history help?** Weighted F1 with history less without:",
              "control": "**Is it the history?**",
              "class weights": "**Do class weights help?**",
@@ -171,14 +170,14 @@ def list_answers(differences: pd.DataFrame) -> str:
         lines += [f"    - {d.what}: {_in_numbers(d)}: **{name_effect(d)}**" for d in asked]
     return "\n".join(lines)
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #ec5efc83
+# %% ../../../nbs/75e_conversations_questions.ipynb #6c21a1ba
 def _summarise(asked: pd.DataFrame) -> str:
     "How many differences can be shown, and the largest one."
     effects = [name_effect(d) for d in asked.itertuples()]
     largest = asked.loc[asked.difference.abs().idxmax()]
     counted = [f"{effects.count(effect)} {effect}" for effect in ("higher", "lower") if effect in effects]
-    return (f"Of {len(asked)} comparisons, {' and '.join(counted) or 'none shows a difference'}. "
-            f"The largest difference is {largest.what}: {_in_numbers(largest)}.")
+    return (f"{', '.join(counted) or 'No difference can be shown'} (compared: {len(asked)}). "
+            f"The largest: *{largest.what}*, {_in_numbers(largest)}.")
 
 MADE_UP = "**These recordings are made up: they show that everything runs and say nothing about emotions.**"
 
@@ -187,7 +186,8 @@ def answer_questions(differences: pd.DataFrame,   # of `measure_differences`
                      ) -> str:
     "A line on each question for the first screen, of the corrected protocol, as Markdown."
     corrected = differences[differences.protocol == "corrected"]
-    lines = [f"- {head.split('** ')[0].rstrip('*')}** {_summarise(corrected[corrected.question == question])}"
-             for question, head in QUESTIONS.items() if question in set(corrected.question)]
+    beyond = corrected[(corrected.question != "control") | corrected.what.str.contains(": real history - ")]
+    lines = [f"- {head.split('** ')[0].rstrip('*')}** {_summarise(beyond[beyond.question == question])}"
+             for question, head in QUESTIONS.items() if question in set(beyond.question)]
     head = "Differences of weighted F1 in the corrected protocol, with 95 % intervals:"
     return "\n\n".join([*([MADE_UP] if demo else []), head, "\n".join(lines)])
