@@ -1,0 +1,1 @@
+"The summary: which claims of the five papers hold."
