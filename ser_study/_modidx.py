@@ -1253,6 +1253,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                       'ser_study/study/balancing/tables.py'),
                                                   'ser_study.study.balancing.tables.cost_table': ( 'balancing_tables.html#cost_table',
                                                                                                    'ser_study/study/balancing/tables.py'),
+                                                  'ser_study.study.balancing.tables.count_better': ( 'balancing_tables.html#count_better',
+                                                                                                     'ser_study/study/balancing/tables.py'),
                                                   'ser_study.study.balancing.tables.count_pairs': ( 'balancing_tables.html#count_pairs',
                                                                                                     'ser_study/study/balancing/tables.py'),
                                                   'ser_study.study.balancing.tables.describe_answers': ( 'balancing_tables.html#describe_answers',

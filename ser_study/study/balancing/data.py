@@ -7,7 +7,7 @@ __all__ = ['MANY_RATERS', 'CLEAR_OF_MANY', 'VALIDATION', 'Material', 'voted_emot
            'describe_clip', 'describe_sequences', 'first_ambiguous', 'read_shares', 'fold_groups', 'split_clips',
            'list_splits', 'mean_training', 'describe_sides']
 
-# %% ../../../nbs/77_balancing_data.ipynb #878b8ebf
+# %% ../../../nbs/77_balancing_data.ipynb #413dce4c
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from ...labels import IEMOCAP_SIX, NONE, major_minor, votes_to_distribution
 from ...protocol.splits import NOBODY, Split, describe_splits, grouped_folds
 from ...settings import StudyError
 
-# %% ../../../nbs/77_balancing_data.ipynb #9b963178
+# %% ../../../nbs/77_balancing_data.ipynb #63a047e2
 class Material(NamedTuple):
     "Clips that have one leading emotion, and their labels; row k of each array is clip k."
     clips: pd.DataFrame          # n rows
@@ -36,7 +36,7 @@ class Material(NamedTuple):
         arrays = {name: getattr(self, name)[rows] for name in ("distributions", "major", "minor", "speakers")}
         return self._replace(clips=self.clips.iloc[rows].reset_index(drop=True), **arrays)
 
-# %% ../../../nbs/77_balancing_data.ipynb #4a05d727
+# %% ../../../nbs/77_balancing_data.ipynb #604a542f
 MANY_RATERS = 4          # more raters than this seldom agree wholly
 CLEAR_OF_MANY = 0.7      # share of the votes that makes a clip clear when there are many raters
 
@@ -53,16 +53,17 @@ def _has_votes(votes, emotions: tuple[str, ...]) -> bool:
 def _without_words(clips: pd.DataFrame) -> pd.DataFrame:
     "The clips that lack a transcript, as rows of the table of defects."
     lost = clips.utterance[clips.transcript.isna()]
-    return pd.DataFrame([(name, "no transcript", "the networks also read", True) for name in lost], columns=list(DEFECT))
+    return pd.DataFrame([(name, "no transcript", "the networks also read", True) for name in lost],
+                        columns=list(DEFECT))
 
-# %% ../../../nbs/77_balancing_data.ipynb #104304da
+# %% ../../../nbs/77_balancing_data.ipynb #8f08a6ee
 def label_clips(clips: pd.DataFrame,     # utterance, speaker, votes, transcript ...
-                clear: float = 0,        # share of the votes that makes a clip clear; 0: by the number of raters
+                clear: float = 0,        # share of the votes that makes a clip clear; 0: by the raters
                 ) -> Material:
-    "The clips that have votes, words and one leading emotion. `StudyError` where no clip has votes, or none has words."
+    "The clips that have votes, words and one leading emotion. `StudyError` where all lack votes or words."
     if clips.votes.isna().all():
-        raise StudyError("These recordings have no raters' votes, which PDDS is about. Take crema_d, iemocap or a demo "
-                         "of theirs, or give your table a column `votes`.")
+        raise StudyError("These recordings have no raters' votes, which PDDS is about. Take crema_d, iemocap "
+                         "or a demo of theirs, or give your table a column `votes`.")
     emotions = voted_emotions(clips)
     rated = clips[[_has_votes(votes, emotions) for votes in clips.votes]]
     defects = _without_words(rated)
@@ -77,10 +78,10 @@ def label_clips(clips: pd.DataFrame,     # utterance, speaker, votes, transcript
     decided = major != NONE
     kept = rated[decided].reset_index(drop=True)
     speakers = kept.speaker.fillna(kept.utterance).to_numpy(dtype=str)
-    return Material(kept, distributions[decided], major[decided], minor[decided], speakers, emotions, clear, raters,
-                    int((~decided).sum()), defects)
+    return Material(kept, distributions[decided], major[decided], minor[decided], speakers, emotions, clear,
+                    raters, int((~decided).sum()), defects)
 
-# %% ../../../nbs/77_balancing_data.ipynb #ba909d35
+# %% ../../../nbs/77_balancing_data.ipynb #2078f44b
 def count_corpora(material: Material) -> pd.DataFrame:   # corpus, clips, speakers, sentences, minutes
     "The size of each corpus as it is studied."
     found = material.clips.groupby("corpus", sort=False).agg(
@@ -89,7 +90,7 @@ def count_corpora(material: Material) -> pd.DataFrame:   # corpus, clips, speake
     return found.reset_index()
 
 def describe_clip(material: Material, row: int) -> pd.DataFrame:   # emotion, votes, share, role
-    "The label of one clip, slowly: its votes, their shares, and which emotion is its major and its minor one."
+    "The label of one clip: its votes, their shares, and which emotion is its major and its minor one."
     roles = {material.major[row]: "major", material.minor[row]: "minor"}
     votes = material.clips.votes[row]
     return pd.DataFrame(dict(
@@ -98,26 +99,29 @@ def describe_clip(material: Material, row: int) -> pd.DataFrame:   # emotion, vo
         share=material.distributions[row],
         role=[roles.get(number, "") for number in range(len(material.emotions))]))
 
-def describe_sequences(clips: pd.DataFrame, row: int, sequences: dict[str, list[np.ndarray]]) -> str:   # Markdown
+def describe_sequences(clips: pd.DataFrame, row: int,
+                       sequences: dict[str, list[np.ndarray]],   # audio, text -> n of (t, d)
+                       ) -> str:                                 # Markdown
     "What a network gets of one clip."
     frames, tokens = sequences["audio"][row], sequences["text"][row]
-    return (f"`{clips.utterance[row]}` ({clips.duration[row]:.2f} s) becomes {frames.shape[0]} rows of {frames.shape[1]} "
-            f"numbers, its words {tokens.shape[0]} tokens of {tokens.shape[1]} numbers.")
+    return (f"`{clips.utterance[row]}` ({clips.duration[row]:.2f} s) becomes {frames.shape[0]} rows of "
+            f"{frames.shape[1]} numbers, its words {tokens.shape[0]} tokens of {tokens.shape[1]} numbers.")
 
 def first_ambiguous(material: Material) -> int:
     "The row of the first ambiguous clip; 0 where all clips are clear."
     return int((material.minor != NONE).argmax())
 
-# %% ../../../nbs/77_balancing_data.ipynb #3103a948
+# %% ../../../nbs/77_balancing_data.ipynb #de828614
 def read_shares(text: str) -> list[float]:
     "The numbers of a comma-separated list; `StudyError` where one is no number."
     try: return [float(value) for value in text.split(",")]
-    except ValueError: raise StudyError(f"sweep = {text!r} is not a list of numbers such as 0.5,0.6.") from None
+    except ValueError:
+        raise StudyError(f"sweep = {text!r} is not a list of numbers such as 0.5,0.6.") from None
 
-# %% ../../../nbs/77_balancing_data.ipynb #a009f20e
+# %% ../../../nbs/77_balancing_data.ipynb #30726ec4
 VALIDATION = 0.2   # share of the training groups that validates in the corrected protocol
 
-def fold_groups(material: Material) -> tuple[np.ndarray, str]:   # (n,) group of each clip; sessions or speakers
+def fold_groups(material: Material) -> tuple[np.ndarray, str]:   # (n,) groups; sessions or speakers
     "Sessions where every clip has one, otherwise speakers."
     if material.clips.session.notna().all(): return material.clips.session.to_numpy(dtype=str), "sessions"
     return material.speakers, "speakers"
@@ -126,8 +130,8 @@ def _check_folds(groups: np.ndarray, kind: str, folds: int) -> None:
     "Every fold leaves at least two groups: one trains, one validates."
     there = len(np.unique(groups))
     if there - int(np.ceil(there / folds)) >= 2: return
-    raise StudyError(f"There are {there} {kind}: {folds} folds leave too few of them to train on and to validate. "
-                     f"Use more folds, or more {kind}; papers 01 and 05 take fewer.")
+    raise StudyError(f"There are {there} {kind}: {folds} folds leave too few of them to train on and to "
+                     f"validate. Use more folds, or more {kind}; papers 01 and 05 take fewer.")
 
 def _paper_split(groups: np.ndarray, kind: str, last: Split) -> Split:
     "Test the last session, or a fold of the speakers; all other clips train."
@@ -137,7 +141,7 @@ def _paper_split(groups: np.ndarray, kind: str, last: Split) -> Split:
     train = np.sort(np.concatenate([last.train, last.validation]))
     return Split("one part of the speakers", train, NOBODY, last.test)
 
-# %% ../../../nbs/77_balancing_data.ipynb #dca7a701
+# %% ../../../nbs/77_balancing_data.ipynb #86327c32
 def split_clips(material: Material,
                 folds: int,
                 seeds: list[int],
@@ -145,7 +149,8 @@ def split_clips(material: Material,
     "The splits of both protocols. `StudyError` where there are too few sessions or speakers."
     groups, kind = fold_groups(material)
     _check_folds(groups, kind, folds)
-    corrected = {seed: grouped_folds(material.major, groups, folds, seed, validation=VALIDATION) for seed in seeds}
+    corrected = {seed: grouped_folds(material.major, groups, folds, seed, validation=VALIDATION)
+                 for seed in seeds}
     return dict(paper={seeds[0]: [_paper_split(groups, kind, corrected[seeds[0]][-1])]}, corrected=corrected)
 
 def list_splits(splits: dict[str, dict[int, list[Split]]]) -> list[Split]:
@@ -157,6 +162,7 @@ def mean_training(splits: list[Split]) -> float:
     "The mean number of training clips."
     return float(np.mean([len(split.train) for split in splits]))
 
-def describe_sides(material: Material, splits: list[Split]) -> pd.DataFrame:   # split, side, rows, groups, absent
+def describe_sides(material: Material, splits: list[Split],
+                   ) -> pd.DataFrame:   # split, side, rows, groups, absent
     "The sides of splits: clips, speakers, and the emotions that lead no clip there."
     return describe_splits(splits, np.array(material.emotions)[material.major], material.speakers)

@@ -5,23 +5,23 @@
 # %% auto #0
 __all__ = ['draw_labels', 'describe_labels', 'draw_smoothing', 'clear_pair', 'draw_mixing', 'draw_gains', 'draw_confusions']
 
-# %% ../../../nbs/77c_balancing_figures.ipynb #d2323859
+# %% ../../../nbs/77c_balancing_figures.ipynb #72a664f3
 from itertools import combinations, product
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from ...labels import NONE
 from ...protocol.mixup import Mix, mix_sequences, mix_vectors
 from ...protocol.pdds import pair_counts
 from .data import Material
 from .fits import Outcome
 from ..reporting import interval_plot
 
-# %% ../../../nbs/77c_balancing_figures.ipynb #0225fb06
+# %% ../../../nbs/77c_balancing_figures.ipynb #cac33f69
 def _draw_arrow(axis, start: np.ndarray, end: np.ndarray, count: int, width: float) -> None:
     "An arrow between two places, its number near the tail."
-    arrow = dict(arrowstyle="-|>", shrinkA=27, shrinkB=27, connectionstyle="arc3,rad=.12", color="0.55", lw=width)
+    arrow = dict(arrowstyle="-|>", shrinkA=27, shrinkB=27, connectionstyle="arc3,rad=.12", color="0.55",
+                 lw=width)
     axis.annotate("", end, start, arrowprops=arrow)
     side = np.array([end[1] - start[1], start[0] - end[0]]) * .045
     x, y = start + .3 * (end - start) + side
@@ -41,6 +41,7 @@ def _draw_graph(axis, emotions: tuple[str, ...], counts: np.ndarray) -> None:   
     axis.set(xlim=(-1.35, 1.35), ylim=(-1.3, 1.3), aspect="equal")
     axis.axis("off")
 
+# %% ../../../nbs/77c_balancing_figures.ipynb #716e8949
 def draw_labels(material: Material) -> plt.Figure:
     "Figure 1: clips by leading emotion, and the graph of clear and ambiguous ones."
     figure, (bars, graph) = plt.subplots(1, 2, figsize=(11, 5.2), width_ratios=[1, 1.4])
@@ -56,10 +57,10 @@ def describe_labels(material: Material) -> str:
     "The accessible description of Figure 1."
     counts = pair_counts(material.distributions, material.clear)
     clear = int(np.trace(counts))
-    return (f"Figure 1: clips by leading emotion, and the graph of {clear} clear and {int(counts.sum()) - clear} "
-            "ambiguous clips.")
+    ambiguous = int(counts.sum()) - clear
+    return f"Figure 1: clips by leading emotion; the graph of {clear} clear and {ambiguous} ambiguous clips."
 
-# %% ../../../nbs/77c_balancing_figures.ipynb #1d40e8f3
+# %% ../../../nbs/77c_balancing_figures.ipynb #f2dafc19
 def draw_smoothing(emotions: tuple[str, ...],
                    before: np.ndarray, after: np.ndarray,   # (c, c) counts
                    columns: int = 5) -> plt.Figure:
@@ -78,22 +79,22 @@ def draw_smoothing(emotions: tuple[str, ...],
         axis.set_title(f"{emotions[i]} / {emotions[j]}", fontsize=8)
     return figure
 
-# %% ../../../nbs/77c_balancing_figures.ipynb #e7de82d7
+# %% ../../../nbs/77c_balancing_figures.ipynb #bc97783a
 def clear_pair(material: Material) -> tuple[int, int]:
-    "The rows of the first clear clip and of the first clear clip of another emotion. `ValueError` without them."
-    clear = np.flatnonzero(material.minor == NONE)
-    others = clear[material.major[clear] != material.major[clear[0]]] if len(clear) else clear
-    if not len(others): raise ValueError("There are no clear clips of two emotions.")
-    return int(clear[0]), int(others[0])
+    "The row of the clip that its raters agree most about, and of the next one of another emotion."
+    order = np.argsort(-material.distributions.max(axis=1), kind="stable")
+    others = order[material.major[order] != material.major[order[0]]]
+    return int(order[0]), int(others[0])
 
 def draw_mixing(material: Material,
                 frames: list[np.ndarray],    # n of (t, d)
-                first: int, second: int,     # rows of two clear clips
+                first: int, second: int,     # rows of two clips
                 p: float) -> plt.Figure:
-    "Frames and labels of two clear clips and of the sample that is mixed of them."
+    "Frames and labels of two clips and of the sample that is mixed of them."
     mix = Mix(np.array([first]), np.array([second]), np.array([p]))
     made, label = mix_sequences(frames, mix)[0], mix_vectors(material.distributions, mix)[0]
-    panels = {"α": (frames[first], material.distributions[first]), "β": (frames[second], material.distributions[second]),
+    panels = {"α": (frames[first], material.distributions[first]),
+              "β": (frames[second], material.distributions[second]),
               f"{p:g} α + {1 - p:.2g} β": (made, label)}
     figure, axes = plt.subplots(2, 3, figsize=(11, 4.4), height_ratios=[1.6, 1], sharex="row", sharey="row")
     for (above, below), (title, (x, y)) in zip(axes.T, panels.items()):
@@ -107,11 +108,12 @@ def draw_mixing(material: Material,
     axes[1, 0].set(ylabel="share of the votes")
     return figure
 
-# %% ../../../nbs/77c_balancing_figures.ipynb #ecea773a
-def draw_gains(gains: pd.DataFrame) -> plt.Figure:   # as of `measure_gains`
+# %% ../../../nbs/77c_balancing_figures.ipynb #99a8c174
+def draw_gains(gains: pd.DataFrame) -> plt.Figure:   # from `measure_gains`
     "Gains in WA and UA with their intervals; crosses are the published ones."
-    table = pd.DataFrame(dict(row=gains.comparison + ": " + gains.network, column=gains.metric, protocol=gains.protocol,
-                              reproduced=gains.difference, low=gains.low, high=gains.high, published=gains.published))
+    table = pd.DataFrame(dict(row=gains.comparison + ": " + gains.network, column=gains.metric,
+                              protocol=gains.protocol, reproduced=gains.difference,
+                              low=gains.low, high=gains.high, published=gains.published))
     titles = {metric: f"gain in {metric}, percentage points" for metric in table.column.unique()}
     return interval_plot(table, titles=titles, zero=True)
 
@@ -123,8 +125,8 @@ def draw_confusions(outcome: Outcome, systems: list[str]) -> plt.Figure:
         total = outcome.counts("corrected", system).sum(axis=0)
         clips = total.sum(axis=1, keepdims=True)
         rows = [f"{emotion} ({count // seeds})" for emotion, count in zip(emotions, clips[:, 0])]
-        sns.heatmap(total / np.maximum(clips, 1), annot=True, fmt=".2f", cmap="Blues", vmin=0, vmax=1, cbar=False,
-                    ax=axis, xticklabels=emotions, yticklabels=rows)
+        sns.heatmap(total / np.maximum(clips, 1), annot=True, fmt=".2f", cmap="Blues", vmin=0, vmax=1,
+                    cbar=False, ax=axis, xticklabels=emotions, yticklabels=rows)
         axis.set(title=system, xlabel="predicted", ylabel="raters")
         axis.tick_params(axis="x", rotation=30)
     return figure

@@ -7,7 +7,7 @@ __all__ = ['AVERAGED', 'CHECKPOINT', 'WHOLE', 'QUANTITY', 'PAPER_CLIPS', 'checkp
            'average_frames', 'pull_checkpoints', 'swept_system', 'list_systems', 'Outcome', 'fit_protocol',
            'fit_systems', 'fit_frames', 'name_predictions', 'join_costs']
 
-# %% ../../../nbs/77a_balancing_fits.ipynb #1b369fe4
+# %% ../../../nbs/77a_balancing_fits.ipynb #53b98d02
 from dataclasses import dataclass
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from ...settings import Settings
 from .data import Material
 from ..network_fits import fit_networks, system_counts
 
-# %% ../../../nbs/77a_balancing_fits.ipynb #f1ba784d
+# %% ../../../nbs/77a_balancing_fits.ipynb #6b60e543
 AVERAGED = {"log-mel": 1, "egemaps": 10, "data2vec": 5, "data2vec-untrained": 5}   # frames in a row of 100 ms
 CHECKPOINT = "data2vec-audio"                                                      # of settings.ini
 
@@ -33,7 +33,8 @@ def frame_extractor(kind: str,             # a key of AVERAGED
     "What measures the frames of one kind."
     if kind == "log-mel": return Frames("log-mel", 40, 5, workers=settings.workers)
     if kind == "egemaps": return Functionals("eGeMAPSv02", "lld", settings.workers)
-    return SpeechEncoder(checkpoint_of(kind, settings), "conv", pooled=False, half=True, device=settings.device,
+    return SpeechEncoder(checkpoint_of(kind, settings), "conv", pooled=False, half=True,
+                         device=settings.device,
                          workers=settings.workers)
 
 def other_frames(audio: str, profile: str) -> list[str]:
@@ -46,13 +47,14 @@ def average_frames(kind: str, measured: list[np.ndarray]) -> list[np.ndarray]:
     return [average_runs(np.asarray(frames, dtype=np.float32), AVERAGED[kind]) for frames in measured]
 
 def pull_checkpoints(settings: Settings, names: list[str]) -> None:
-    "Download what is missing of the named checkpoints, so that a failure is reported now and not after an hour."
+    "Download what is missing of the named checkpoints now, so that a failure does not come after an hour."
     for name in {CHECKPOINT if name == "data2vec" else name for name in names}:
         if name in settings.checkpoints: pull(settings.checkpoints[name])
 
-# %% ../../../nbs/77a_balancing_fits.ipynb #e7a696c0
+# %% ../../../nbs/77a_balancing_fits.ipynb #325ff910
 WHOLE = "CLTNet"                      # the paper's own network, from audio and text
-QUANTITY, PAPER_CLIPS = 400, 5758     # Table 2: of each kind of sample; section 3.1: training clips of six classes
+QUANTITY = 400                        # samples of each kind after uniform balancing (Table 2)
+PAPER_CLIPS = 5758                    # clips of six classes in the paper's training set (section 3.1)
 
 def swept_system(value: float, p: float) -> str:
     "The name of the paper's network after PDDS with another share of the major emotion than `p`."
@@ -78,16 +80,17 @@ def list_systems(networks: dict[str, dict],      # name -> network, options
     systems[f"{WHOLE} + uniform"] = {**whole, **_with_options(balancing["uniform"], quantity=quantity)}
     p = balancing["PDDS"]["balance_options"]["p"]
     for value in sweep:
-        if value != p: systems[swept_system(value, p)] = {**whole, **_with_options(balancing["PDDS"], p=value)}
+        if value != p: systems[swept_system(value, p)] = {**whole,
+                                                          **_with_options(balancing["PDDS"], p=value)}
     return systems
 
-# %% ../../../nbs/77a_balancing_fits.ipynb #cd5cf31c
+# %% ../../../nbs/77a_balancing_fits.ipynb #a0fc1249
 @dataclass
 class Outcome:
     "What the fits of a study predicted, and what they cost."
     material: Material
     predictions: dict[str, pd.DataFrame]    # protocol -> configuration, split, seed, row, p_0 ...
-    fits: pd.DataFrame                      # protocol, configuration, split, seed, curve, trained_on, parameters, wall_s ...
+    fits: pd.DataFrame                      # protocol, configuration, split, seed, curve, trained_on ...
 
     def counts(self, protocol: str, system: str) -> np.ndarray:   # (units, c, c)
         "Confusion counts of a system by speaker (by clip where few speakers are tested), over all seeds."
@@ -106,14 +109,14 @@ class Outcome:
         "The systems that a protocol fits, in their order."
         return list(self.predictions[protocol].configuration.unique())
 
-# %% ../../../nbs/77a_balancing_fits.ipynb #970b60ce
+# %% ../../../nbs/77a_balancing_fits.ipynb #ed42283e
 def fit_protocol(study,                                  # a `Study`: settings, stage
                  material: Material,
                  sequences: dict[str, list[np.ndarray]],   # audio, text -> n of (t, d)
                  systems: dict[str, dict],               # of `list_systems`
                  by_seed: dict[int, list[Split]],
                  name: str,                              # of the stage
-                 ) -> tuple[pd.DataFrame, list[dict]]:   # configuration, split, seed, row, p_0 ...; facts of each fit
+                 ) -> tuple[pd.DataFrame, list[dict]]:   # predictions, and the facts of each fit
     "Predictions of every system on the splits of each seed."
     tables, facts = [], []
     with study.stage(name, len(systems) * sum(map(len, by_seed.values()))):
@@ -139,7 +142,7 @@ def fit_systems(study,
         fits += [dict(protocol=protocol, **fit) for fit in facts]
     return Outcome(material, predictions, pd.DataFrame(fits))
 
-# %% ../../../nbs/77a_balancing_fits.ipynb #506117ba
+# %% ../../../nbs/77a_balancing_fits.ipynb #a9631cf2
 def fit_frames(study,
                material: Material,
                measured: dict[str, list[np.ndarray]],   # kind of frames -> n of (t, d), not yet averaged
@@ -150,19 +153,21 @@ def fit_frames(study,
     tables, fits = [], []
     for kind, frames in measured.items():
         sequences, name = dict(audio=average_frames(kind, frames)), f"{system}, {kind}"
-        table, facts = fit_protocol(study, material, sequences, {name: configuration}, by_seed, f"fits on {kind}")
+        table, facts = fit_protocol(study, material, sequences, {name: configuration}, by_seed,
+                                    f"fits on {kind}")
         tables.append(table)
         fits += [dict(protocol="corrected", **fit) for fit in facts]
     return Outcome(material, dict(corrected=pd.concat(tables, ignore_index=True)), pd.DataFrame(fits))
 
-# %% ../../../nbs/77a_balancing_fits.ipynb #e268f3b3
-def name_predictions(outcome: Outcome) -> pd.DataFrame:   # utterance, unit, protocol, configuration, split, seed, true, <emotions>
-    "Predictions of both protocols as predictions.parquet keeps them."
+# %% ../../../nbs/77a_balancing_fits.ipynb #99777068
+def name_predictions(outcome: Outcome) -> pd.DataFrame:
+    "Predictions as predictions.parquet keeps them: what was predicted, `true`, a column for each emotion."
     material, emotions = outcome.material, list(outcome.material.emotions)
     tables = [table.assign(protocol=protocol) for protocol, table in outcome.predictions.items()]
     table = pd.concat(tables, ignore_index=True)
     table = table.rename(columns={f"p_{number}": emotion for number, emotion in enumerate(emotions)})
-    table = table.assign(utterance=material.clips.utterance.to_numpy()[table.row], unit=material.speakers[table.row],
+    table = table.assign(utterance=material.clips.utterance.to_numpy()[table.row],
+                         unit=material.speakers[table.row],
                          true=np.array(emotions)[material.major[table.row]])
     names = ["utterance", "unit", "protocol", "configuration", "split", "true"]
     kinds = {**dict.fromkeys(names, "category"), "seed": "int16", **dict.fromkeys(emotions, "float32")}

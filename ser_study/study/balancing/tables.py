@@ -6,13 +6,14 @@
 __all__ = ['SCORES', 'TABLE2', 'SHOWN', 'count_pairs', 'smoothing_table', 'explain_smoothing', 'raised_results', 'score_results',
            'table1_results', 'table2_results', 'answered', 'note_intervals', 'sweep_results', 'best_p_result',
            'list_questions', 'published_gain', 'measure_gains', 'gain_results', 'recall_table', 'cost_table',
-           'frame_results', 'leakage_table', 'judge_gain', 'describe_gain', 'describe_answers']
+           'frame_results', 'leakage_table', 'judge_gain', 'describe_gain', 'count_better', 'describe_answers']
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #5623123f
+# %% ../../../nbs/77b_balancing_tables.ipynb #612fd4bf
 from itertools import combinations, product
 import numpy as np
 import pandas as pd
-from ...evaluation.classification import METRICS, recall, resampled, score_intervals, unweighted_accuracy
+from ...evaluation.classification import METRICS, recall, resampled, score_intervals
+from ...evaluation.classification import unweighted_accuracy
 from ...evaluation.intervals import holm, paired_difference
 from ...evaluation.published import load_published
 from ...evaluation.resampling import resampling_units
@@ -22,16 +23,20 @@ from .data import Material
 from .fits import WHOLE, Outcome, swept_system
 from ..essay import result
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #4311db0f
-def count_pairs(material: Material, rows: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:   # (c, c), (c, c)
-    "Clips of some rows by major and minor emotion (clear ones on the diagonal), and the counts that PDDS wants."
+# %% ../../../nbs/77b_balancing_tables.ipynb #b52ff388
+def count_pairs(material: Material,
+                rows: np.ndarray,                       # of the training side
+                sigma: float,
+                ) -> tuple[np.ndarray, np.ndarray]:     # (c, c) before, (c, c) after smoothing
+    "Clips by major (row) and minor emotion, clear ones on the diagonal, and the counts that PDDS wants."
     before = pair_counts(material.distributions[rows], material.clear)
     return before, smoothed_counts(raised_rarest(before), sigma)
 
 def smoothing_table(emotions: tuple[str, ...], before: np.ndarray, after: np.ndarray) -> pd.DataFrame:
     "The four counts of each pair of emotions as `before → after` (Figure 2)."
     def change(i, j): return f"{before[i, j]} → {after[i, j]}"
-    return pd.DataFrame([dict(pair=f"{emotions[i]} / {emotions[j]}", clear=change(i, i), mostly_first=change(i, j),
+    return pd.DataFrame([dict(pair=f"{emotions[i]} / {emotions[j]}",
+                              clear=change(i, i), mostly_first=change(i, j),
                               mostly_second=change(j, i), clear_second=change(j, j))
                          for i, j in combinations(range(len(emotions)), 2)])
 
@@ -41,10 +46,10 @@ def explain_smoothing(emotions: tuple[str, ...], before: np.ndarray, after: np.n
     i, j = np.unravel_index(((after - before) * ambiguous).argmax(), after.shape)
     wanted = before[i, j] + np.exp(-1 / (2 * sigma**2)) * (raised[i, i] + before[j, i])
     by_hand = f"{before[i, j]} + e^(-1/2σ²) ({raised[i, i]} + {before[j, i]}) = {wanted:.1f}"
-    return (f"Clear {emotions[np.diag(before).argmin()]} is raised to the next rarest. By hand, {emotions[i]} with some "
-            f"{emotions[j]}: {by_hand}. In all {before.sum()} → {after.sum()}.")
+    return (f"Clear {emotions[np.diag(before).argmin()]} is raised to the next rarest. By hand, "
+            f"{emotions[i]} with some {emotions[j]}: {by_hand}. In all {before.sum()} → {after.sum()}.")
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #97748680
+# %% ../../../nbs/77b_balancing_tables.ipynb #595e7c76
 def raised_results(emotions: tuple[str, ...], before: np.ndarray, after: np.ndarray, n: int) -> list[dict]:
     "Clear clips of the rarest emotion before and after raising, of n training clips (section 3.2)."
     rarest = np.diag(before).argmin()
@@ -52,10 +57,12 @@ def raised_results(emotions: tuple[str, ...], before: np.ndarray, after: np.ndar
     return [result("Text", f"clear {emotions[rarest]}", when, "paper", count, count, count, n,
                    stands_for="clear happiness") for when, count in counts.items()]
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #af21e41a
+# %% ../../../nbs/77b_balancing_tables.ipynb #a6c97a0c
 SCORES = ("WA", "UA")
-TABLE2 = {"Original training data": "CLTNet", "Only balancing happiness": "CLTNet + only the rarest",
-          "Uniform balancing": "CLTNet + uniform", "With PDDS": "CLTNet + PDDS"}   # the paper's rows -> systems
+TABLE2 = {"Original training data": "CLTNet",     # the paper's rows -> systems
+          "Only balancing happiness": "CLTNet + only the rarest",
+          "Uniform balancing": "CLTNet + uniform",
+          "With PDDS": "CLTNet + PDDS"}
 
 def score_results(outcome: Outcome, protocol: str, system: str,
                   item: str, row: str,                  # where the numbers stand in the paper
@@ -71,8 +78,10 @@ def table1_results(outcome: Outcome, networks: list[str], resamples: int, seed: 
     "Every network without and with PDDS, in both protocols (Table 1)."
     rows = []
     for protocol, network in product(outcome.predictions, networks):
-        rows += score_results(outcome, protocol, network, "Table 1", network, resamples, seed, " without PDDS")
-        rows += score_results(outcome, protocol, f"{network} + PDDS", "Table 1", network, resamples, seed, " with PDDS")
+        rows += score_results(outcome, protocol, network, "Table 1", network, resamples, seed,
+                              " without PDDS")
+        rows += score_results(outcome, protocol, f"{network} + PDDS", "Table 1", network, resamples, seed,
+                              " with PDDS")
     return rows
 
 def table2_results(outcome: Outcome, resamples: int, seed: int) -> list[dict]:
@@ -80,27 +89,28 @@ def table2_results(outcome: Outcome, resamples: int, seed: int) -> list[dict]:
     return [row for protocol, (label, system) in product(outcome.predictions, TABLE2.items())
             for row in score_results(outcome, protocol, system, "Table 2", label, resamples, seed)]
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #2c344059
-SHOWN = ["row", "column", "protocol", "published", "reproduced", "low", "high", "n", "verdict"]   # of a table in the report
+# %% ../../../nbs/77b_balancing_tables.ipynb #b52e9a73
+SHOWN = ["row", "column", "protocol", "published", "reproduced", "low", "high", "n", "verdict"]
 
 def answered(results: pd.DataFrame, item: str) -> pd.DataFrame:   # rows of results.csv
     "The rows of one table or figure that this run has computed."
     return results[(results["item"] == item) & results.n.notna()]
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #62645f74
+# %% ../../../nbs/77b_balancing_tables.ipynb #8ba9e492
 def note_intervals(tested: np.ndarray,     # (n,) speaker of each clip that the paper's protocol tests
                    seeds: int, folds: int) -> str:
     "The note below a table of scores."
     few = len(resampling_units(tested)) > len(set(tested))
-    over = "speakers (over utterances in the paper protocol: too few speakers are tested)" if few else "speakers"
-    return (f"Percent. 95 % intervals over {over}. `paper` is one run; `corrected` the mean of {seeds} seeds, each with "
-            f"its own {folds} folds.")
+    exception = " (over utterances in the paper protocol: too few speakers are tested)" if few else ""
+    return (f"Percent. 95 % intervals over speakers{exception}. `paper` is one run; `corrected` the mean of "
+            f"{seeds} seeds, each with its own {folds} folds.")
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #9c3a8674
+# %% ../../../nbs/77b_balancing_tables.ipynb #8ab7fb01
 def sweep_results(outcome: Outcome, values: list[float], p: float, resamples: int, seed: int) -> list[dict]:
     "WA and UA of the paper's network for each value of p, in the paper's protocol (Figure 6)."
     return [row for value in sorted({*values, p})
-            for row in score_results(outcome, "paper", swept_system(value, p), "Fig 6", f"p = {value:g}", resamples, seed)]
+            for row in score_results(outcome, "paper", swept_system(value, p), "Fig 6", f"p = {value:g}",
+                                     resamples, seed)]
 
 def best_p_result(outcome: Outcome, values: list[float], p: float, resamples: int, seed: int) -> dict:
     "The value of p with the highest UA, and the range of the best values over resampled speakers."
@@ -112,7 +122,7 @@ def best_p_result(outcome: Outcome, values: list[float], p: float, resamples: in
     low, high = np.quantile(best_drawn, .025, method="lower"), np.quantile(best_drawn, .975, method="higher")
     return result("Fig 6", "best p", "p", "paper", best, low, high, outcome.clips("paper"))
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #cf3fe50a
+# %% ../../../nbs/77b_balancing_tables.ipynb #3cc14baf
 def list_questions(networks: list[str]) -> list[tuple[str, str, str, str]]:
     "(comparison, network, system, the system that it is compared with) for every question of the paper."
     questions = [("PDDS - no balancing", network, f"{network} + PDDS", network) for network in networks]
@@ -138,15 +148,17 @@ def measure_gains(outcome: Outcome, networks: list[str], resamples: int, seed: i
                          difference=100 * gain.difference, low=100 * gain.low, high=100 * gain.high,
                          published=published_gain("04", comparison, network, metric), p=gain.p))
     gains = pd.DataFrame(rows)
-    gains["p_holm"] = np.concatenate([holm(part.p.tolist()) for _, part in gains.groupby("protocol", sort=False)])
+    by_protocol = gains.groupby("protocol", sort=False).p
+    gains["p_holm"] = np.concatenate([holm(p.tolist()) for _, p in by_protocol])
     return gains
 
 def gain_results(gains: pd.DataFrame, outcome: Outcome) -> list[dict]:
     "The gains as rows of results.csv."
-    return [result("Gain", f"{gain.comparison}: {gain.network}", gain.metric, gain.protocol, gain.difference, gain.low,
-                   gain.high, outcome.clips(gain.protocol), outcome.seeds(gain.protocol)) for gain in gains.itertuples()]
+    return [result("Gain", f"{gain.comparison}: {gain.network}", gain.metric, gain.protocol, gain.difference,
+                   gain.low, gain.high, outcome.clips(gain.protocol), outcome.seeds(gain.protocol))
+            for gain in gains.itertuples()]
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #40f6ec1c
+# %% ../../../nbs/77b_balancing_tables.ipynb #4b434ff2
 def recall_table(outcome: Outcome) -> pd.DataFrame:   # emotion, clips, a column for each balancing
     "Recall of each emotion by the paper's network after each balancing, corrected protocol, over all seeds."
     counts = {system: outcome.counts("corrected", system).sum(axis=0) for system in TABLE2.values()}
@@ -162,22 +174,27 @@ def cost_table(outcome: Outcome) -> pd.DataFrame:   # configuration, parameters,
         parameters=("parameters", "first"), trained_on=("trained_on", "mean"), epochs=("epochs", "mean"),
         seconds=("wall_s", "mean")).reset_index()
 
-def frame_results(outcome: Outcome, others: Outcome, system: str, audio: str, resamples: int, seed: int) -> list[dict]:
+def frame_results(outcome: Outcome,
+                  others: Outcome,            # of `fit_frames`
+                  system: str, audio: str,    # the audio network, and its frames in `outcome`
+                  resamples: int, seed: int) -> list[dict]:
     "WA and UA of an audio network on each kind of frames; data2vec is left open where it was not computed."
     rows = score_results(outcome, "corrected", system, "Frames", audio, resamples, seed)
     for name in others.systems("corrected"):
         kind = name.removeprefix(f"{system}, ")
         rows += score_results(others, "corrected", name, "Frames", kind, resamples, seed)
     if "data2vec" in {row["row"] for row in rows}: return rows
-    return rows + [dict(item="Frames", row="data2vec", column=metric, protocol="corrected") for metric in SCORES]
+    return rows + [dict(item="Frames", row="data2vec", column=metric, protocol="corrected")
+                   for metric in SCORES]
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #9581e2d8
+# %% ../../../nbs/77b_balancing_tables.ipynb #9a72bf7f
 def leakage_table(leakage: Leakage) -> pd.DataFrame:   # sides, what, splits, shared, affected
     "For each kind of thing that two sides share: in how many splits, and the largest number and share."
     grouped = leakage.table.groupby(["sides", "what"], sort=False)
-    return grouped.agg(splits=("split", "nunique"), shared=("shared", "max"), affected=("affected", "max")).reset_index()
+    return grouped.agg(splits=("split", "nunique"), shared=("shared", "max"),
+                       affected=("affected", "max")).reset_index()
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #7ff25fd1
+# %% ../../../nbs/77b_balancing_tables.ipynb #006032aa
 def judge_gain(gain: pd.Series) -> str:
     "better, worse, or no difference can be shown."
     if gain.low <= 0 <= gain.high or gain.p_holm > .05: return "no difference can be shown"
@@ -185,20 +202,28 @@ def judge_gain(gain: pd.Series) -> str:
 
 def describe_gain(gain: pd.Series) -> str:
     "One gain in words, with its interval and the published one."
-    return (f"{gain.metric} {gain.difference:+.1f} points [{gain.low:+.1f}, {gain.high:+.1f}] "
-            f"(published {gain.published:+.1f}), corrected p = {gain.p_holm:.3f}: **{judge_gain(gain)}**")
+    published = "" if np.isnan(gain.published) else f" (published {gain.published:+.1f})"
+    return (f"{gain.metric} {gain.difference:+.1f} points [{gain.low:+.1f}, {gain.high:+.1f}]{published}, "
+            f"corrected p = {gain.p_holm:.3f}: **{judge_gain(gain)}**")
+
+def count_better(gains: pd.DataFrame, metric: str) -> str:
+    "For how many of the compared networks the gain in a metric is better or worse."
+    verdicts = [judge_gain(gain) for _, gain in gains[gains.metric == metric].iterrows()]
+    worse = f", worse for {verdicts.count('worse')}" if "worse" in verdicts else ""
+    return f"{metric} is better for {verdicts.count('better')} of {len(verdicts)}{worse}"
 
 def describe_answers(gains: pd.DataFrame, demo: bool) -> str:   # Markdown
-    "Both questions of the study, answered by the corrected protocol."
+    "Both questions of the study, answered by the corrected protocol: in one sentence each, then by network."
     corrected = gains[gains.protocol == "corrected"].sort_values("metric", kind="stable")   # UA before WA
-
-    def words(comparison, network):
-        rows = corrected[(corrected.comparison == comparison) & (corrected.network == network)]
-        return "; ".join(describe_gain(row) for _, row in rows.iterrows())
-
-    lines = ["Made-up recordings say nothing about emotions; this is how the answers look.", ""] if demo else []
-    lines.append(f"1. **PDDS against uniform balancing** ({WHOLE}): {words('PDDS - uniform balancing', WHOLE)}.")
-    lines.append("2. **PDDS against no balancing**:")
-    networks = corrected.network[corrected.comparison == "PDDS - no balancing"].unique()
-    lines += [f"    - {network}: {words('PDDS - no balancing', network)}." for network in networks]
+    uniform = corrected[corrected.comparison == "PDDS - uniform balancing"]
+    plain = corrected[corrected.comparison == "PDDS - no balancing"]
+    lines = []
+    if demo: lines += ["Made-up recordings say nothing about emotions; this is how the answers look.", ""]
+    lines.append(f"1. **Does PDDS beat uniform balancing?** {WHOLE}: "
+                 + "; ".join(describe_gain(gain) for _, gain in uniform.iterrows()) + ".")
+    lines.append("2. **Does PDDS beat no balancing?** Of the networks, "
+                 + " and ".join(count_better(plain, metric) for metric in ("UA", "WA")) + ".")
+    for network, rows in plain.groupby("network", sort=False):
+        words = "; ".join(describe_gain(gain) for _, gain in rows.iterrows())
+        lines.append(f"    - {network}: {words}.")
     return "\n".join(lines)
