@@ -117,7 +117,7 @@ def _arguments(recipe: Recipe, seed: int, device: str, folder: str,
         label_names=["labels"], remove_unused_columns=False, logging_strategy="epoch", report_to="none",
         disable_tqdm=True, log_level="error")
 
-# %% ../../nbs/55a_training.ipynb #7d7ac8c2
+# %% ../../nbs/55a_training.ipynb #2f55e154
 CURVE = dict(loss="loss", eval_loss="validation_loss",     # Trainer's names -> ours
              eval_weighted_f1="validation_weighted_f1")
 

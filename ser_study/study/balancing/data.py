@@ -7,7 +7,7 @@ __all__ = ['MANY_RATERS', 'CLEAR_OF_MANY', 'VALIDATION', 'Material', 'voted_emot
            'describe_clip', 'describe_sequences', 'first_ambiguous', 'read_shares', 'fold_groups', 'split_clips',
            'list_splits', 'mean_training', 'describe_sides']
 
-# %% ../../../nbs/77_balancing_data.ipynb #1dca153d
+# %% ../../../nbs/77_balancing_data.ipynb #3f53c45b
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from ...labels import IEMOCAP_SIX, NONE, major_minor, votes_to_distribution
 from ...protocol.splits import NOBODY, Split, describe_splits, grouped_folds
 from ...settings import StudyError
 
-# %% ../../../nbs/77_balancing_data.ipynb #809d155f
+# %% ../../../nbs/77_balancing_data.ipynb #8ee6b235
 class Material(NamedTuple):
     "Clips that have one leading emotion, and their labels; row k of each array is clip k."
     clips: pd.DataFrame          # n rows
@@ -36,7 +36,7 @@ class Material(NamedTuple):
         arrays = {name: getattr(self, name)[rows] for name in ("distributions", "major", "minor", "speakers")}
         return self._replace(clips=self.clips.iloc[rows].reset_index(drop=True), **arrays)
 
-# %% ../../../nbs/77_balancing_data.ipynb #a8e7358e
+# %% ../../../nbs/77_balancing_data.ipynb #c93712a9
 MANY_RATERS = 4          # more raters than this seldom agree wholly
 CLEAR_OF_MANY = 0.7      # share of the votes that makes a clip clear when there are many raters
 
@@ -56,7 +56,7 @@ def _without_words(clips: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([(name, "no transcript", "the networks also read", True) for name in lost],
                         columns=list(DEFECT))
 
-# %% ../../../nbs/77_balancing_data.ipynb #24411e16
+# %% ../../../nbs/77_balancing_data.ipynb #cd086544
 def label_clips(clips: pd.DataFrame,     # utterance, speaker, votes, transcript ...
                 clear: float = 0,        # share of the votes that makes a clip clear; 0: by the raters
                 ) -> Material:
@@ -81,7 +81,7 @@ def label_clips(clips: pd.DataFrame,     # utterance, speaker, votes, transcript
     return Material(kept, distributions[decided], major[decided], minor[decided], speakers, emotions, clear,
                     raters, int((~decided).sum()), defects)
 
-# %% ../../../nbs/77_balancing_data.ipynb #9fae106b
+# %% ../../../nbs/77_balancing_data.ipynb #1b2d4796
 def count_corpora(material: Material) -> pd.DataFrame:   # corpus, clips, speakers, sentences, minutes
     "The size of each corpus as it is studied."
     found = material.clips.groupby("corpus", sort=False).agg(
@@ -111,14 +111,14 @@ def first_ambiguous(material: Material) -> int:
     "The row of the first ambiguous clip; 0 where all clips are clear."
     return int((material.minor != NONE).argmax())
 
-# %% ../../../nbs/77_balancing_data.ipynb #54e5299f
+# %% ../../../nbs/77_balancing_data.ipynb #e35260bc
 def read_shares(text: str) -> list[float]:
     "The numbers of a comma-separated list; `StudyError` where one is no number."
     try: return [float(value) for value in text.split(",")]
     except ValueError:
         raise StudyError(f"sweep = {text!r} is not a list of numbers such as 0.5,0.6.") from None
 
-# %% ../../../nbs/77_balancing_data.ipynb #8916e9b4
+# %% ../../../nbs/77_balancing_data.ipynb #91c5ad5e
 VALIDATION = 0.2   # share of the training groups that validates in the corrected protocol
 
 def fold_groups(material: Material) -> tuple[np.ndarray, str]:   # (n,) groups; sessions or speakers
@@ -141,7 +141,7 @@ def _paper_split(groups: np.ndarray, kind: str, last: Split) -> Split:
     train = np.sort(np.concatenate([last.train, last.validation]))
     return Split("one part of the speakers", train, NOBODY, last.test)
 
-# %% ../../../nbs/77_balancing_data.ipynb #532eb114
+# %% ../../../nbs/77_balancing_data.ipynb #44c8c6c9
 def split_clips(material: Material,
                 folds: int,
                 seeds: list[int],

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['draw_labels', 'describe_labels', 'draw_smoothing', 'clear_pair', 'draw_mixing', 'draw_gains', 'draw_confusions']
 
-# %% ../../../nbs/77c_balancing_figures.ipynb #24d62efa
+# %% ../../../nbs/77c_balancing_figures.ipynb #1c24d21f
 from itertools import combinations, product
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,7 +17,7 @@ from .data import Material
 from .fits import Outcome
 from ..reporting import interval_plot
 
-# %% ../../../nbs/77c_balancing_figures.ipynb #9462df24
+# %% ../../../nbs/77c_balancing_figures.ipynb #5167f1e1
 def _draw_arrow(axis, start: np.ndarray, end: np.ndarray, count: int, width: float) -> None:
     "An arrow between two places, its number near the tail."
     arrow = dict(arrowstyle="-|>", shrinkA=27, shrinkB=27, connectionstyle="arc3,rad=.12", color="0.55",
@@ -41,7 +41,7 @@ def _draw_graph(axis, emotions: tuple[str, ...], counts: np.ndarray) -> None:   
     axis.set(xlim=(-1.35, 1.35), ylim=(-1.3, 1.3), aspect="equal")
     axis.axis("off")
 
-# %% ../../../nbs/77c_balancing_figures.ipynb #75233738
+# %% ../../../nbs/77c_balancing_figures.ipynb #5260c187
 def draw_labels(material: Material) -> plt.Figure:
     "Figure 1: clips by leading emotion, and the graph of clear and ambiguous ones."
     figure, (bars, graph) = plt.subplots(1, 2, figsize=(11, 5.2), width_ratios=[1, 1.4])
@@ -60,7 +60,7 @@ def describe_labels(material: Material) -> str:
     ambiguous = int(counts.sum()) - clear
     return f"Figure 1: clips by leading emotion; the graph of {clear} clear and {ambiguous} ambiguous clips."
 
-# %% ../../../nbs/77c_balancing_figures.ipynb #30c3a7a4
+# %% ../../../nbs/77c_balancing_figures.ipynb #356d2a78
 def draw_smoothing(emotions: tuple[str, ...],
                    before: np.ndarray, after: np.ndarray,   # (c, c) counts
                    columns: int = 5) -> plt.Figure:
@@ -79,7 +79,7 @@ def draw_smoothing(emotions: tuple[str, ...],
         axis.set_title(f"{emotions[i]} / {emotions[j]}", fontsize=8)
     return figure
 
-# %% ../../../nbs/77c_balancing_figures.ipynb #e1fdefb1
+# %% ../../../nbs/77c_balancing_figures.ipynb #5372caac
 def clear_pair(material: Material) -> tuple[int, int]:
     "The row of the clip that its raters agree most about, and of the next one of another emotion."
     order = np.argsort(-material.distributions.max(axis=1), kind="stable")
@@ -108,7 +108,7 @@ def draw_mixing(material: Material,
     axes[1, 0].set(ylabel="share of the votes")
     return figure
 
-# %% ../../../nbs/77c_balancing_figures.ipynb #9c22f3a0
+# %% ../../../nbs/77c_balancing_figures.ipynb #fdab7cee
 def draw_gains(gains: pd.DataFrame) -> plt.Figure:   # from `measure_gains`
     "Gains in WA and UA with their intervals; crosses are the published ones."
     table = pd.DataFrame(dict(row=gains.comparison + ": " + gains.network, column=gains.metric,

@@ -7,7 +7,7 @@ __all__ = ['AVERAGED', 'CHECKPOINT', 'WHOLE', 'QUANTITY', 'PAPER_CLIPS', 'checkp
            'average_frames', 'pull_checkpoints', 'swept_system', 'list_systems', 'Outcome', 'fit_protocol',
            'fit_systems', 'fit_frames', 'name_predictions', 'join_costs']
 
-# %% ../../../nbs/77a_balancing_fits.ipynb #c97dd068
+# %% ../../../nbs/77a_balancing_fits.ipynb #d9ebb947
 from dataclasses import dataclass
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from ...settings import Settings
 from .data import Material
 from ..network_fits import fit_networks, system_counts
 
-# %% ../../../nbs/77a_balancing_fits.ipynb #ee2ca26d
+# %% ../../../nbs/77a_balancing_fits.ipynb #06404166
 AVERAGED = {"log-mel": 1, "egemaps": 10, "data2vec": 5, "data2vec-untrained": 5}   # frames in a row of 100 ms
 CHECKPOINT = "data2vec-audio"                                                      # of settings.ini
 
@@ -51,7 +51,7 @@ def pull_checkpoints(settings: Settings, names: list[str]) -> None:
     for name in {CHECKPOINT if name == "data2vec" else name for name in names}:
         if name in settings.checkpoints: pull(settings.checkpoints[name])
 
-# %% ../../../nbs/77a_balancing_fits.ipynb #093fab61
+# %% ../../../nbs/77a_balancing_fits.ipynb #60e4660a
 WHOLE = "CLTNet"                      # the paper's own network, from audio and text
 QUANTITY = 400                        # samples of each kind after uniform balancing (Table 2)
 PAPER_CLIPS = 5758                    # clips of six classes in the paper's training set (section 3.1)
@@ -84,7 +84,7 @@ def list_systems(networks: dict[str, dict],      # name -> network, options
                                                           **_with_options(balancing["PDDS"], p=value)}
     return systems
 
-# %% ../../../nbs/77a_balancing_fits.ipynb #18098d35
+# %% ../../../nbs/77a_balancing_fits.ipynb #f36d654e
 @dataclass
 class Outcome:
     "What the fits of a study predicted, and what they cost."
@@ -109,7 +109,7 @@ class Outcome:
         "The systems that a protocol fits, in their order."
         return list(self.predictions[protocol].configuration.unique())
 
-# %% ../../../nbs/77a_balancing_fits.ipynb #af8bdbc7
+# %% ../../../nbs/77a_balancing_fits.ipynb #3587ac8b
 def fit_protocol(study,                                  # a `Study`: settings, stage
                  material: Material,
                  sequences: dict[str, list[np.ndarray]],   # audio, text -> n of (t, d)
@@ -142,7 +142,7 @@ def fit_systems(study,
         fits += [dict(protocol=protocol, **fit) for fit in facts]
     return Outcome(material, predictions, pd.DataFrame(fits))
 
-# %% ../../../nbs/77a_balancing_fits.ipynb #71fe06ea
+# %% ../../../nbs/77a_balancing_fits.ipynb #90391cec
 def fit_frames(study,
                material: Material,
                measured: dict[str, list[np.ndarray]],   # kind of frames -> n of (t, d), not yet averaged
@@ -159,7 +159,7 @@ def fit_frames(study,
         fits += [dict(protocol="corrected", **fit) for fit in facts]
     return Outcome(material, dict(corrected=pd.concat(tables, ignore_index=True)), pd.DataFrame(fits))
 
-# %% ../../../nbs/77a_balancing_fits.ipynb #9b3ad2c9
+# %% ../../../nbs/77a_balancing_fits.ipynb #5d1c5c96
 def name_predictions(outcome: Outcome) -> pd.DataFrame:
     "Predictions as predictions.parquet keeps them: what was predicted, `true`, a column for each emotion."
     material, emotions = outcome.material, list(outcome.material.emotions)

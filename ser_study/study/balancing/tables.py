@@ -8,7 +8,7 @@ __all__ = ['SCORES', 'TABLE2', 'SHOWN', 'smooth_pairs', 'smoothing_table', 'expl
            'list_questions', 'published_gain', 'measure_gains', 'gain_results', 'recall_table', 'cost_table',
            'frame_results', 'leakage_table', 'judge_gain', 'describe_gain', 'count_better', 'describe_answers']
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #9e5121a9
+# %% ../../../nbs/77b_balancing_tables.ipynb #4c3cc39a
 from itertools import combinations, product
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from .data import Material
 from .fits import WHOLE, Outcome, swept_system
 from ..essay import result
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #87fdfb9a
+# %% ../../../nbs/77b_balancing_tables.ipynb #3c9193dc
 def smooth_pairs(material: Material,
                  rows: np.ndarray,                       # of the training side
                  sigma: float,
@@ -49,7 +49,7 @@ def explain_smoothing(emotions: tuple[str, ...], before: np.ndarray, after: np.n
     return (f"Clear {emotions[np.diag(before).argmin()]} is raised to the next rarest. By hand, "
             f"{emotions[i]} with some {emotions[j]}: {by_hand}. In all {before.sum()} → {after.sum()}.")
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #af44361d
+# %% ../../../nbs/77b_balancing_tables.ipynb #48a8fcfc
 def raised_results(emotions: tuple[str, ...], before: np.ndarray, after: np.ndarray, n: int) -> list[dict]:
     "Clear clips of the rarest emotion before and after raising, of n training clips (section 3.2)."
     rarest = np.diag(before).argmin()
@@ -57,7 +57,7 @@ def raised_results(emotions: tuple[str, ...], before: np.ndarray, after: np.ndar
     return [result("Text", f"clear {emotions[rarest]}", when, "paper", count, count, count, n,
                    stands_for="clear happiness") for when, count in counts.items()]
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #3e947a03
+# %% ../../../nbs/77b_balancing_tables.ipynb #8a055171
 SCORES = ("WA", "UA")
 TABLE2 = {"Original training data": "CLTNet",     # the paper's rows -> systems
           "Only balancing happiness": "CLTNet + only the rarest",
@@ -89,14 +89,14 @@ def table2_results(outcome: Outcome, resamples: int, seed: int) -> list[dict]:
     return [row for protocol, (label, system) in product(outcome.predictions, TABLE2.items())
             for row in score_results(outcome, protocol, system, "Table 2", label, resamples, seed)]
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #bec6cfbb
+# %% ../../../nbs/77b_balancing_tables.ipynb #baf079f8
 SHOWN = ["row", "column", "protocol", "published", "reproduced", "low", "high", "n", "verdict"]
 
 def answered(results: pd.DataFrame, item: str) -> pd.DataFrame:   # rows of results.csv
     "The rows of one table or figure that this run has computed."
     return results[(results["item"] == item) & results.n.notna()]
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #9f5cd7c7
+# %% ../../../nbs/77b_balancing_tables.ipynb #140d84a4
 def note_intervals(tested: np.ndarray,     # (n,) speaker of each clip that the paper's protocol tests
                    seeds: int, folds: int) -> str:
     "The note below a table of scores."
@@ -105,7 +105,7 @@ def note_intervals(tested: np.ndarray,     # (n,) speaker of each clip that the 
     return (f"Percent. 95 % intervals over speakers{exception}. `paper` is one run; `corrected` the mean of "
             f"{seeds} seeds, each with its own {folds} folds.")
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #aef9eddf
+# %% ../../../nbs/77b_balancing_tables.ipynb #f322633d
 def sweep_results(outcome: Outcome, values: list[float], p: float, resamples: int, seed: int) -> list[dict]:
     "WA and UA of the paper's network for each value of p, in the paper's protocol (Figure 6)."
     return [row for value in sorted({*values, p})
@@ -122,7 +122,7 @@ def best_p_result(outcome: Outcome, values: list[float], p: float, resamples: in
     low, high = np.quantile(best_drawn, .025, method="lower"), np.quantile(best_drawn, .975, method="higher")
     return result("Fig 6", "best p", "p", "paper", best, low, high, outcome.clips("paper"))
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #0682e815
+# %% ../../../nbs/77b_balancing_tables.ipynb #a508f089
 def list_questions(networks: list[str]) -> list[tuple[str, str, str, str]]:
     "(comparison, network, system, the system that it is compared with) for every question of the paper."
     questions = [("PDDS - no balancing", network, f"{network} + PDDS", network) for network in networks]
@@ -158,7 +158,7 @@ def gain_results(gains: pd.DataFrame, outcome: Outcome) -> list[dict]:
                    gain.low, gain.high, outcome.clips(gain.protocol), outcome.seeds(gain.protocol))
             for gain in gains.itertuples()]
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #46f54bcb
+# %% ../../../nbs/77b_balancing_tables.ipynb #445dbca2
 def recall_table(outcome: Outcome) -> pd.DataFrame:   # emotion, clips, a column for each balancing
     "Recall of each emotion by the paper's network after each balancing, corrected protocol, over all seeds."
     counts = {system: outcome.counts("corrected", system).sum(axis=0) for system in TABLE2.values()}
@@ -187,14 +187,14 @@ def frame_results(outcome: Outcome,
     return rows + [dict(item="Frames", row="data2vec", column=metric, protocol="corrected")
                    for metric in SCORES]
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #351067da
+# %% ../../../nbs/77b_balancing_tables.ipynb #773d429d
 def leakage_table(leakage: Leakage) -> pd.DataFrame:   # sides, what, splits, shared, affected
     "For each kind of thing that two sides share: in how many splits, and the largest number and share."
     grouped = leakage.table.groupby(["sides", "what"], sort=False)
     return grouped.agg(splits=("split", "nunique"), shared=("shared", "max"),
                        affected=("affected", "max")).reset_index()
 
-# %% ../../../nbs/77b_balancing_tables.ipynb #7885795b
+# %% ../../../nbs/77b_balancing_tables.ipynb #944611a3
 def judge_gain(gain: pd.Series) -> str:
     "better, worse, or no difference can be shown."
     if gain.low <= 0 <= gain.high or gain.p_holm > .05: return "no difference can be shown"
