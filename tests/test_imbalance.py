@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from imblearn.utils.estimator_checks import parametrize_with_checks
 from ser_study.labels import NONE, major_minor
-from ser_study.protocol.pdds import PDDS, RaiseRarest, UniformBalancing, complete, pair_counts, raised_rarest, smoothed_counts
+from ser_study.protocol.pdds import PDDS, RaiseRarest, UniformBalancing
+from ser_study.protocol.pdds import count_pairs, plan_missing, raise_rarest, smooth_counts
 
 
-@parametrize_with_checks([PDDS(random_state=0), RaiseRarest(random_state=0), UniformBalancing(quantity=30, random_state=0)])
+@parametrize_with_checks([PDDS(random_state=0), RaiseRarest(random_state=0),
+                          UniformBalancing(quantity=30, random_state=0)])
 def test_imbalanced_learns_checks(estimator, check):
     check(estimator)
 
@@ -17,7 +19,7 @@ def test_imbalanced_learns_checks(estimator, check):
 def test_one_pair_is_the_papers_convolution(four, sigma):
     i, i_j, j_i, j = four
     side = np.exp(-1 / (2 * sigma**2))
-    smooth = smoothed_counts(np.array([[i, i_j], [j_i, j]]), sigma)
+    smooth = smooth_counts(np.array([[i, i_j], [j_i, j]]), sigma)
     assert smooth[0, 1] == np.rint(side * i + i_j + side * j_i)
     assert smooth[1, 0] == np.rint(side * i_j + j_i + side * j)
     assert (smooth[0, 0], smooth[1, 1]) == (i, j)
@@ -28,14 +30,14 @@ def test_one_pair_is_the_papers_convolution(four, sigma):
 def test_what_is_wanted_is_made(seed, clear):
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(5, rng.dirichlet(np.ones(4)), size=80) / 5
-    before = pair_counts(counts, clear)
-    plan = complete(counts, smoothed_counts(raised_rarest(before)), .9, clear, 0)
+    before = count_pairs(counts, clear)
+    plan = plan_missing(counts, smooth_counts(raise_rarest(before)), .9, clear, 0)
     major, minor = major_minor(counts, clear)
-    assert (minor[plan.alpha] == NONE).all() and (minor[plan.beta] == NONE).all(), "only clear samples are mixed"
+    assert (minor[[*plan.alpha, *plan.beta]] == NONE).all(), "only clear samples are mixed"
     made = np.zeros_like(before)
     np.add.at(made, (major[plan.alpha], major[plan.beta]), 1)
     possible = np.diag(before) > 0
-    missing = (smoothed_counts(raised_rarest(before)) - before) * np.outer(possible, possible)
+    missing = (smooth_counts(raise_rarest(before)) - before) * np.outer(possible, possible)
     assert np.array_equal(made, missing)
 
 
@@ -47,11 +49,13 @@ def test_no_clear_sample_at_all_makes_nothing():
 
 def test_modalities_share_their_parents():
     soft = np.repeat(np.eye(3), [20, 10, 3], axis=0)
-    audio, text = [np.full((2 + row % 3, 1), float(row)) for row in range(33)], [np.full((1, 1), float(row)) for row in range(33)]
+    audio = [np.full((2 + row % 3, 1), float(row)) for row in range(33)]
+    text = [np.full((1, 1), float(row)) for row in range(33)]
     heard, _ = PDDS(p=.8, random_state=5).fit_resample(audio, soft)
     read, _ = PDDS(p=.8, random_state=5).fit_resample(text, soft)
     assert len(heard) == len(read) > 33
-    for a, t in zip(heard[33:], read[33:]): assert np.isclose(a[0, 0], t[0, 0])
+    for a, t in zip(heard[33:], read[33:]):
+        assert np.isclose(a[0, 0], t[0, 0])
 
 
 @pytest.mark.parametrize("p", [.6, .8, 1.0])

@@ -31,15 +31,19 @@ class Samples(Dataset):
     targets: np.ndarray                       # (n, c)
 
     def __len__(self) -> int: return len(self.targets)
-    def __getitem__(self, row: int) -> dict: return {**{name: s[row] for name, s in self.sequences.items()}, "labels": self.targets[row]}
+
+    def __getitem__(self, row: int) -> dict:
+        return {**{name: s[row] for name, s in self.sequences.items()}, "labels": self.targets[row]}
 
     def subset(self, rows: np.ndarray) -> "Samples":
         "Some of the samples, in this order."
-        return Samples({name: [s[row] for row in rows] for name, s in self.sequences.items()}, self.targets[rows])
+        sequences = {name: [s[row] for row in rows] for name, s in self.sequences.items()}
+        return Samples(sequences, self.targets[rows])
 
     def with_mixed(self, mix: Mix) -> "Samples":
         "The samples and the made ones after them."
-        return Samples({name: s + mix_sequences(s, mix) for name, s in self.sequences.items()}, np.concatenate([self.targets, mix_vectors(self.targets, mix)]))
+        sequences = {name: s + mix_sequences(s, mix) for name, s in self.sequences.items()}
+        return Samples(sequences, np.concatenate([self.targets, mix_vectors(self.targets, mix)]))
 
     @property
     def lengths(self) -> list[int]:
@@ -47,11 +51,11 @@ class Samples(Dataset):
         return [max(len(s[row]) for s in self.sequences.values()) for row in range(len(self))]
 
     def collate(self, rows: list[dict]) -> dict[str, torch.Tensor]:
-        "A batch of some samples; with `sampler` and `order`, what a fit asks of samples of any kind."
+        "A batch of some samples. A fit needs this, `sampler` and `order` from samples of any kind."
         return collate(rows)
 
     def sampler(self, batch_size: int) -> LengthGroupedSampler:
-        "Who meets in training: samples of like length."
+        "The order of training, in which samples of like length share a batch."
         return LengthGroupedSampler(batch_size, lengths=self.lengths)
 
     def order(self) -> np.ndarray:   # (n,) sample numbers
@@ -59,15 +63,17 @@ class Samples(Dataset):
         return np.argsort(self.lengths, kind="stable")
 
 # %% ../../nbs/55_datasets.ipynb #e87a24fb
-def standardised(samples: Samples, train: np.ndarray,    # rows that are trained on
-                 modalities: tuple[str, ...],            # those that are standardised
+def standardised(samples: Samples,
+                 train: np.ndarray,               # rows that are trained on
+                 modalities: tuple[str, ...],     # those that are standardised
                  ) -> Samples:
-    "Samples whose training frames have mean 0 and deviation 1 in each dimension. A constant dimension becomes 0."
+    "Samples whose training frames have mean 0 and deviation 1 in each dimension (0 where it is constant)."
     scaled = dict(samples.sequences)
     for name in modalities:
         frames = np.concatenate([samples.sequences[name][row] for row in train])
         mean, deviation = frames.mean(axis=0), frames.std(axis=0)
-        scaled[name] = [((s - mean) / np.where(deviation > 0, deviation, 1)).astype(np.float32) for s in samples.sequences[name]]
+        scale = np.where(deviation > 0, deviation, 1)
+        scaled[name] = [((s - mean) / scale).astype(np.float32) for s in samples.sequences[name]]
     return Samples(scaled, samples.targets)
 
 # %% ../../nbs/55_datasets.ipynb #b86cf7da
@@ -75,6 +81,7 @@ def collate(rows: list[dict]) -> dict[str, torch.Tensor]:
     "A batch: every modality padded to its longest, `<modality>_lengths`, and labels."
     batch = {"labels": torch.from_numpy(np.stack([row["labels"] for row in rows])).float()}
     for name in rows[0].keys() - {"labels"}:
-        sequences = [torch.tensor(row[name]) for row in rows]   # a copy: what is kept is mapped read-only
-        batch[name], batch[f"{name}_lengths"] = pad_sequence(sequences, batch_first=True), torch.tensor([len(s) for s in sequences])
+        sequences = [torch.tensor(row[name]) for row in rows]   # a copy: kept features are mapped read-only
+        batch[name] = pad_sequence(sequences, batch_first=True)
+        batch[f"{name}_lengths"] = torch.tensor([len(s) for s in sequences])
     return batch

@@ -24,8 +24,9 @@ def mix_vectors(X: np.ndarray,      # (n, d) features or label distributions; a 
                 mix: Mix,
                 ) -> np.ndarray:    # (m, d)
     "The made rows."
-    if isinstance(X, np.ndarray): return mix.share[:, None] * X[mix.alpha] + (1 - mix.share[:, None]) * X[mix.beta]
-    return X[mix.alpha].multiply(mix.share[:, None]).tocsr() + X[mix.beta].multiply(1 - mix.share[:, None]).tocsr()
+    share = mix.share[:, None]
+    if isinstance(X, np.ndarray): return share * X[mix.alpha] + (1 - share) * X[mix.beta]
+    return X[mix.alpha].multiply(share).tocsr() + X[mix.beta].multiply(1 - share).tocsr()
 
 # %% ../../nbs/43a_mixup.ipynb #933c08a3
 def mix_sequences(sequences: list[np.ndarray],     # n of (t, d)

@@ -19,7 +19,9 @@ class AudioBranch(nn.Module):
         self.lstm, self.dense = nn.LSTM(d, hidden, batch_first=True), nn.Linear(4 * hidden, out)
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        return self.dense(torch.cat([*(block(x, lengths) for block in self.convolutions), max_pool(self.lstm(x)[0], lengths)], dim=-1))
+        local = [block(x, lengths) for block in self.convolutions]
+        over_time = max_pool(self.lstm(x)[0], lengths)
+        return self.dense(torch.cat([*local, over_time], dim=-1))
 
 # %% ../../../nbs/54b_networks_cltnet.ipynb #89a532fe
 class TextBranch(nn.Module):
@@ -37,12 +39,16 @@ class TextBranch(nn.Module):
 
 # %% ../../../nbs/54b_networks_cltnet.ipynb #3d97210a
 class CLTNet(nn.Module):
-    "Logits (batch, classes) from audio, text or both, whichever `sizes` names."
-    def __init__(self, sizes: dict, classes: int, d: int = 100):
+    "Logits (batch, classes) from audio, text or both: the modalities that `sizes` names."
+    def __init__(self, sizes: dict,     # audio, text -> their dimensions
+                 classes: int,
+                 d: int = 100):         # of a branch's output
         super().__init__()
         self.audio = AudioBranch(sizes["audio"], out=d) if "audio" in sizes else None
         self.text = TextBranch(sizes["text"], out=d) if "text" in sizes else None
-        self.fuse, self.residual, self.classify = nn.Linear(d * len(sizes), d), nn.Linear(d, d), nn.Linear(d, classes)
+        self.fuse = nn.Linear(d * len(sizes), d)
+        self.residual = nn.Linear(d, d)
+        self.classify = nn.Linear(d, classes)
 
     def forward(self, audio=None, audio_lengths=None, text=None, text_lengths=None) -> torch.Tensor:
         heard = [self.audio(audio, audio_lengths)] if self.audio else []

@@ -15,7 +15,8 @@ class GlimpsePooling(nn.Module):
     "Attention pooling whose score is a perceptron, then a linear layer to twice the width."
     def __init__(self, width: int, feed_forward: int):
         super().__init__()
-        self.score = nn.Sequential(nn.Linear(width, feed_forward), nn.ReLU(), nn.Dropout(0.1), nn.Linear(feed_forward, 1))
+        self.score = nn.Sequential(nn.Linear(width, feed_forward), nn.ReLU(), nn.Dropout(0.1),
+                                   nn.Linear(feed_forward, 1))
         self.merge = nn.Linear(width, 2 * width)
 
     def forward(self, x: torch.Tensor, padding: torch.Tensor) -> torch.Tensor:
@@ -31,12 +32,17 @@ class MAT(nn.Module):
         self.hear, self.read = (nn.LSTM(sizes[name], width, batch_first=True) for name in ("audio", "text"))
         self.sound = nn.ModuleList([nn.TransformerEncoderLayer(**setting) for _ in range(layers)])
         self.words = nn.ModuleList([nn.TransformerDecoderLayer(**setting) for _ in range(layers)])
-        self.pool_sound, self.pool_words = GlimpsePooling(width, 2 * width), GlimpsePooling(width, 2 * width)
+        self.pool_sound, self.pool_words = (GlimpsePooling(width, 2 * width) for _ in range(2))
         self.classify = nn.Sequential(nn.LayerNorm(2 * width), nn.Dropout(0.5), nn.Linear(2 * width, classes))
 
-    def forward(self, audio: torch.Tensor, audio_lengths: torch.Tensor, text: torch.Tensor, text_lengths: torch.Tensor) -> torch.Tensor:
-        silent, empty = ~frame_mask(audio_lengths, audio.shape[1]), ~frame_mask(text_lengths, text.shape[1])
+    def forward(self, audio: torch.Tensor, audio_lengths: torch.Tensor,    # (batch, t, d), (batch,)
+                text: torch.Tensor, text_lengths: torch.Tensor,            # (batch, t, d), (batch,)
+                ) -> torch.Tensor:                                         # (batch, classes)
+        silent = ~frame_mask(audio_lengths, audio.shape[1])
+        empty = ~frame_mask(text_lengths, text.shape[1])
         y, x = self.hear(audio)[0], self.read(text)[0]
-        for layer in self.sound: y = layer(y, src_key_padding_mask=silent)
-        for layer in self.words: x = layer(x, y, tgt_key_padding_mask=empty, memory_key_padding_mask=silent)
+        for layer in self.sound:
+            y = layer(y, src_key_padding_mask=silent)
+        for layer in self.words:
+            x = layer(x, y, tgt_key_padding_mask=empty, memory_key_padding_mask=silent)
         return self.classify(self.pool_words(x, empty) + self.pool_sound(y, silent))

@@ -16,31 +16,50 @@ class CrossAttentionLayer(nn.Module):
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.attention = nn.MultiheadAttention(width, heads, dropout=0.1, batch_first=True)
-        self.feed_forward = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(2 * width, width))
-        self.norm_attended, self.norm_out, self.dropout = nn.LayerNorm(width), nn.LayerNorm(width), nn.Dropout(0.1)
+        self.feed_forward = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Dropout(0.1),
+                                          nn.Linear(2 * width, width))
+        self.norm_attended, self.norm_out = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.dropout = nn.Dropout(0.1)
 
-    def forward(self, x: torch.Tensor, other: torch.Tensor, other_padding: torch.Tensor) -> torch.Tensor:
-        x = self.norm_attended(x + self.dropout(self.attention(x, other, other, key_padding_mask=other_padding, need_weights=False)[0]))
+    def forward(self, x: torch.Tensor,               # (batch, t, width)
+                other: torch.Tensor,                 # (batch, u, width)
+                other_padding: torch.Tensor,         # (batch, u) true where there is no frame
+                ) -> torch.Tensor:                   # (batch, t, width)
+        attended, _ = self.attention(x, other, other, key_padding_mask=other_padding, need_weights=False)
+        x = self.norm_attended(x + self.dropout(attended))
         return self.norm_out(x + self.dropout(self.feed_forward(x)))
 
 # %% ../../../nbs/54e_networks_mcsan.ipynb #ceda9348
+def _self_attention(width: int, heads: int, layers: int) -> nn.ModuleList:
+    "Layers that attend to their own modality."
+    return nn.ModuleList([nn.TransformerEncoderLayer(width, heads, 2 * width, dropout=0.1, batch_first=True)
+                          for _ in range(layers)])
+
+def _cross_attention(width: int, heads: int, layers: int) -> nn.ModuleList:
+    "Layers that attend to the other modality."
+    return nn.ModuleList([CrossAttentionLayer(width, heads) for _ in range(layers)])
+
 class MCSAN(nn.Module):
     "Logits (batch, classes) from frames (batch, t, d) and word vectors (batch, t, d)."
     def __init__(self, sizes: dict, classes: int, width: int = 128, heads: int = 4, layers: int = 2):
         super().__init__()
-        own = lambda: nn.ModuleList([nn.TransformerEncoderLayer(width, heads, 2 * width, dropout=0.1, batch_first=True) for _ in range(layers)])
-        cross = lambda: nn.ModuleList([CrossAttentionLayer(width, heads) for _ in range(layers)])
         self.project = nn.ModuleDict({name: nn.Linear(size, width) for name, size in sizes.items()})
-        self.audio_self, self.text_self, self.audio_cross, self.text_cross = own(), own(), cross(), cross()
-        self.classify = nn.Sequential(nn.Linear(4 * width, width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(width, classes))
+        self.audio_self, self.text_self = (_self_attention(width, heads, layers) for _ in range(2))
+        self.audio_cross, self.text_cross = (_cross_attention(width, heads, layers) for _ in range(2))
+        self.classify = nn.Sequential(nn.Linear(4 * width, width), nn.ReLU(), nn.Dropout(0.1),
+                                      nn.Linear(width, classes))
 
-    def forward(self, audio: torch.Tensor, audio_lengths: torch.Tensor, text: torch.Tensor, text_lengths: torch.Tensor) -> torch.Tensor:
+    def forward(self, audio: torch.Tensor, audio_lengths: torch.Tensor,    # (batch, t, d), (batch,)
+                text: torch.Tensor, text_lengths: torch.Tensor,            # (batch, t, d), (batch,)
+                ) -> torch.Tensor:                                         # (batch, classes)
         a, t = self.project["audio"](audio), self.project["text"](text)
-        silent, empty = ~frame_mask(audio_lengths, a.shape[1]), ~frame_mask(text_lengths, t.shape[1])
+        silent = ~frame_mask(audio_lengths, a.shape[1])
+        empty = ~frame_mask(text_lengths, t.shape[1])
         a_self, t_self, a_cross, t_cross = a, t, a, t
         for layer in self.audio_self: a_self = layer(a_self, src_key_padding_mask=silent)
         for layer in self.text_self: t_self = layer(t_self, src_key_padding_mask=empty)
         for layer in self.audio_cross: a_cross = layer(a_cross, t, empty)
         for layer in self.text_cross: t_cross = layer(t_cross, a, silent)
-        pooled = [mean_pool(a_self, audio_lengths), mean_pool(a_cross, audio_lengths), mean_pool(t_self, text_lengths), mean_pool(t_cross, text_lengths)]
+        pooled = [mean_pool(a_self, audio_lengths), mean_pool(a_cross, audio_lengths),
+                  mean_pool(t_self, text_lengths), mean_pool(t_cross, text_lengths)]
         return self.classify(torch.cat(pooled, dim=-1))

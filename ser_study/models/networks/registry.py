@@ -18,7 +18,7 @@ from ...settings import StudyError, nearest
 # %% ../../../nbs/54f_networks_registry.ipynb #09819fe1
 @dataclass(frozen=True)
 class Network:
-    "What is built, and from which modalities it hears."
+    "A class of networks, and the modalities that it takes."
     build: type[nn.Module]
     modalities: tuple[str, ...]
 
@@ -33,5 +33,7 @@ NETWORKS = {"BiLSTM": Network(BiLSTMClassifier, ("audio",)),
 # %% ../../../nbs/54f_networks_registry.ipynb #2594209e
 def find_network(name: str) -> Network:
     "The network of that name; `StudyError` where there is none."
-    if name not in NETWORKS: raise StudyError(f"No network is called {name!r}.{nearest(name, NETWORKS)} There are {', '.join(NETWORKS)}.")
+    if name not in NETWORKS:
+        hint = nearest(name, NETWORKS)
+        raise StudyError(f"No network is called {name!r}.{hint} There are {', '.join(NETWORKS)}.")
     return NETWORKS[name]

@@ -16,12 +16,16 @@ class SpeechText(nn.Module):
     def __init__(self, sizes: dict, classes: int, frames: int = 25):
         super().__init__()
         self.frames = frames
-        self.speech = nn.Sequential(nn.Linear(frames * sizes["audio"], 1024), nn.ReLU(), nn.Linear(1024, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU())
+        self.speech = nn.Sequential(nn.Linear(frames * sizes["audio"], 1024), nn.ReLU(),
+                                    nn.Linear(1024, 512), nn.ReLU(),
+                                    nn.Linear(512, 256), nn.ReLU())
         self.words = nn.LSTM(sizes["text"], 256, num_layers=2, batch_first=True)
         self.text = nn.Linear(256, 256)
         self.merge = nn.Sequential(nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, classes))
 
-    def forward(self, audio: torch.Tensor, audio_lengths: torch.Tensor, text: torch.Tensor, text_lengths: torch.Tensor) -> torch.Tensor:
+    def forward(self, audio: torch.Tensor, audio_lengths: torch.Tensor,    # (batch, t, d), (batch,)
+                text: torch.Tensor, text_lengths: torch.Tensor,            # (batch, t, d), (batch,)
+                ) -> torch.Tensor:                                         # (batch, classes)
         at = torch.arange(self.frames, device=audio.device) * audio_lengths[:, None] // self.frames
         heard = audio.gather(1, at[..., None].expand(-1, -1, audio.shape[2])).flatten(1)
         read = last_frame(self.words(text)[0], text_lengths)
