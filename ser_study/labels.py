@@ -11,30 +11,39 @@ __all__ = ['EMOTIONS', 'SENTIMENTS', 'RAVDESS_EMOTIONS', 'CREMA_D_EMOTIONS', 'CR
 import numpy as np
 
 # %% ../nbs/11_labels.ipynb #d303c3a1
-EMOTIONS = ("neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise",   # RAVDESS's order
-            "frustration", "excitement", "other")                                                # IEMOCAP's own
+EMOTIONS = (
+    # RAVDESS's order
+    "neutral", "calm", "happiness", "sadness", "anger", "fear", "disgust", "surprise",
+    # IEMOCAP's own
+    "frustration", "excitement", "other")
 SENTIMENTS = ("positive", "negative", "neutral")
 
 RAVDESS_EMOTIONS = dict(zip(("01", "02", "03", "04", "05", "06", "07", "08"), EMOTIONS))
 CREMA_D_EMOTIONS = dict(ANG="anger", DIS="disgust", FEA="fear", HAP="happiness", NEU="neutral", SAD="sadness")
 CREMA_D_VOTES = dict(A="anger", D="disgust", F="fear", H="happiness", N="neutral", S="sadness")
-NEMO_EMOTIONS = dict(anger="anger", sadness="sadness", happiness="happiness", fear="fear", surprised="surprise", neutral="neutral")
-IEMOCAP_EMOTIONS = dict(neu="neutral", fru="frustration", ang="anger", sad="sadness", hap="happiness", exc="excitement", fea="fear",
-                        sur="surprise", dis="disgust", oth="other", xxx=None)   # xxx: no majority, so no emotion
-MEACORPUS_EMOTIONS = dict(neutral="neutral", disgust="disgust", anger="anger", joy="happiness", sadness="sadness", fear="fear")
+NEMO_EMOTIONS = dict(anger="anger", sadness="sadness", happiness="happiness", fear="fear",
+                     surprised="surprise", neutral="neutral")
+IEMOCAP_EMOTIONS = dict(neu="neutral", fru="frustration", ang="anger", sad="sadness", hap="happiness",
+                        exc="excitement", fea="fear", sur="surprise", dis="disgust", oth="other",
+                        xxx=None)   # no majority, so no emotion
+MEACORPUS_EMOTIONS = dict(neutral="neutral", disgust="disgust", anger="anger", joy="happiness",
+                          sadness="sadness", fear="fear")
 MELD_EMOTIONS = MEACORPUS_EMOTIONS | dict(surprise="surprise")
 
 # %% ../nbs/11_labels.ipynb #91cc045e
-IEMOCAP_SIX = {emotion: emotion for emotion in ("neutral", "frustration", "anger", "sadness", "happiness", "excitement")}
-IEMOCAP_FOUR = {emotion: emotion for emotion in ("neutral", "anger", "sadness", "happiness")} | dict(excitement="happiness")
+_SIX = ("neutral", "frustration", "anger", "sadness", "happiness", "excitement")
+IEMOCAP_SIX = {emotion: emotion for emotion in _SIX}
+IEMOCAP_FOUR = {emotion: emotion for emotion in ("neutral", "anger", "sadness",
+    "happiness")} | dict(excitement="happiness")
 SENTIMENT_OF = {sentiment: sentiment for sentiment in SENTIMENTS} | dict(
-    happiness="positive", anger="negative", sadness="negative", fear="negative", disgust="negative", calm="neutral")
+    happiness="positive", anger="negative", sadness="negative", fear="negative", disgust="negative",
+    calm="neutral")
 
 # %% ../nbs/11_labels.ipynb #0057d8b5
 def votes_to_distribution(votes: dict,         # emotion -> number of raters who chose it
                           categories: tuple,   # the emotions, in the order of the result
                           ) -> np.ndarray:     # (len(categories),) float64, sums to 1
-    "Shares of the votes. `ValueError` where nobody voted for one of the categories."
+    "The share of the votes for each category. `ValueError` where nobody voted for any of them."
     counts = np.array([votes.get(c, 0) for c in categories], dtype=float)
     if counts.sum() == 0: raise ValueError(f"no vote for any of {', '.join(categories)}: {votes}")
     return counts / counts.sum()
@@ -45,10 +54,12 @@ NONE = -1   # no such emotion
 def major_minor(distributions: np.ndarray,           # (n, c) shares of the votes
                 clear: float = 1.0,                  # share that makes a sample clear
                 ) -> tuple[np.ndarray, np.ndarray]:  # (n,) major, (n,) minor: columns, or NONE
-    "Each sample's major emotion (`NONE` where two lead) and minor one (`NONE` where it is clear). Of equal minor ones the first column is taken."
+    """The major emotion of each sample (`NONE` where two lead) and its minor one (`NONE` where it is clear).
+    Of two equal minor emotions the first column wins."""
     rows = np.arange(len(distributions))
     major = distributions.argmax(axis=1)
-    others = distributions.copy(); others[rows, major] = -1.0
+    others = distributions.copy()
+    others[rows, major] = -1.0
     minor, share = others.argmax(axis=1), distributions[rows, major]
     undecided = np.isclose(others.max(axis=1), share)
     return np.where(undecided, NONE, major), np.where(undecided | (share >= clear - 1e-9), NONE, minor)

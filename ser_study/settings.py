@@ -7,46 +7,49 @@ __all__ = ['PROFILES', 'DEVICES', 'StudyError', 'nearest', 'choose', 'Settings',
 
 # %% ../nbs/10_settings.ipynb #e93c222f
 import configparser, difflib, os
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 # %% ../nbs/10_settings.ipynb #27200f65
 class StudyError(Exception):
-    "A user's mistake, told in one sentence that names the file, line, clip or setting and says what to do."
+    "A user's mistake: one sentence that names the file, line, clip or setting and says what to do."
 
 # %% ../nbs/10_settings.ipynb #5a50f186
-def nearest(word: str,        # what was written
-            words,            # what could have been meant
-            ) -> str:         # " Did you mean 'ravdess'?", or nothing
-    "A hint that names the closest of `words`, for error messages."
+def nearest(word: str,              # what the user wrote
+            words: Iterable[str],   # what the user may have meant
+            ) -> str:               # " Did you mean 'ravdess'?", or "" where no word is close
+    "A hint for an error message that names the closest of `words`."
     close = difflib.get_close_matches(word, list(words), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 # %% ../nbs/10_settings.ipynb #fcd4cee1
-def choose(text: str,       # "pocketsphinx, oracle"
-           choices,         # what may be asked for
-           what: str,       # what it is, for the message
-           ) -> list[str]:
-    "The names of a comma-separated list; `StudyError` for one that is unknown, given twice, or for none at all."
+def choose(text: str,                  # names separated by commas: "pocketsphinx, oracle"
+           choices: Collection[str],   # the names that are allowed
+           what: str,                  # what a name stands for, in the error message
+           ) -> list[str]:             # the names, in the order given
+    "Split a comma-separated list. `StudyError` for an unknown name, a name given twice, or an empty list."
     names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names: raise StudyError(f"No {what} given: choose from {', '.join(choices)}.")
+    known = ", ".join(choices)
+    if not names: raise StudyError(f"No {what} given: choose from {known}.")
     for number, name in enumerate(names):
-        if name not in choices: raise StudyError(f"{name!r} is no {what}: choose from {', '.join(choices)}.{nearest(name, choices)}")
+        if name not in choices:
+            raise StudyError(f"{name!r} is no {what}: choose from {known}.{nearest(name, choices)}")
         if name in names[:number]: raise StudyError(f"The {what} {name!r} is given twice.")
     return names
 
 # %% ../nbs/10_settings.ipynb #13bdf616
 @dataclass(frozen=True)
 class Settings:
-    "What every run shares. Paths are absolute; none of them is ever written into a report."
+    "What every run shares. Paths are absolute, and no report contains one."
     root: Path                     # the folder that holds settings.ini
     corpora: Path                  # holds RAVDESS/, CREMA-D/, ...
-    cache: Path                    # features, cells of studies, demo corpora
-    reports: Path                  # one folder a paper, one folder a run
+    cache: Path                    # features, fits, demo corpora
+    reports: Path                  # <paper>/<run>/
     profile: str                   # demo: nothing is downloaded; paper: the published checkpoints
     workers: int                   # processes or threads, one core each
     device: str                    # auto, cpu or cuda
-    scheduler: str                 # tcp://host:port of a Dask scheduler; empty: cells run on this machine
+    scheduler: str                 # tcp://host:port of a Dask scheduler; empty: fits run on this machine
     checkpoints: dict[str, str]    # role -> "repository@revision"
 
 # %% ../nbs/10_settings.ipynb #ff2a1158
@@ -54,7 +57,7 @@ PROFILES = ("demo", "paper")
 DEVICES = ("auto", "cpu", "cuda")
 
 def find_settings(start: Path | None = None) -> Path:
-    "The nearest `settings.ini`, from `start` (default: the working folder) upwards; `StudyError` if there is none."
+    "The nearest `settings.ini`, in `start` (default: the working folder) or above. `StudyError` if none."
     start = Path(start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
         if (folder / "settings.ini").is_file(): return folder / "settings.ini"
@@ -73,29 +76,35 @@ def _choice(name: str, text: str, choices: tuple, where: str) -> str:
 
 # %% ../nbs/10_settings.ipynb #a2ddb436
 def _parse(text: dict, root: Path, checkpoints: dict, where: str) -> Settings:
-    "Typed settings from their texts."
-    folder = lambda name: (root / Path(text[name]).expanduser()).resolve()
-    return Settings(root, folder("corpora"), folder("cache"), folder("reports"),
-        profile=_choice("profile", text["profile"], PROFILES, where),
-        workers=max(1, _number("workers", text["workers"], where)),
-        device=_choice("device", text["device"], DEVICES, where),
-        scheduler=text["scheduler"], checkpoints=checkpoints)
+    "Typed settings from their texts. `StudyError` names `where` (the file) and a setting with a wrong value."
+    folders = {name: (root / Path(text[name]).expanduser()).resolve()
+               for name in ("corpora", "cache", "reports")}
+    return Settings(root, **folders,
+                    profile=_choice("profile", text["profile"], PROFILES, where),
+                    workers=max(1, _number("workers", text["workers"], where)),
+                    device=_choice("device", text["device"], DEVICES, where),
+                    scheduler=text["scheduler"], checkpoints=checkpoints)
 
 # %% ../nbs/10_settings.ipynb #77d3abdc
 def load_settings(path: Path | None = None,   # settings.ini; found from the working folder when not given
-                  **overrides: str,           # settings by name, as texts: they win over the file and the environment
+                  **overrides,                # settings by name; they win over the file and the environment
                   ) -> Settings:
-    "Read settings.ini. `SER_STUDY_CORPORA`, `SER_STUDY_CACHE`, ... win over the file. `StudyError` for what is unknown, missing or wrong."
+    """Read settings.ini; the environment (`SER_STUDY_CORPORA`, `SER_STUDY_CACHE`, ...) wins over the file.
+    `StudyError` names a setting that is unknown, missing or wrong."""
     path = Path(path) if path else find_settings()
     ini = configparser.ConfigParser(interpolation=None)
     try: ini.read_string(path.read_text(encoding="utf-8"), source=path.name)
-    except (OSError, configparser.Error) as error: raise StudyError(f"{path.name}: {str(error).splitlines()[0]}") from None
+    except (OSError, configparser.Error) as error:
+        raise StudyError(f"{path.name}: {str(error).splitlines()[0]}") from None
     names = [f.name for f in fields(Settings) if f.name not in ("root", "checkpoints")]
     text = dict(ini["study"]) if ini.has_section("study") else {}
     for name in names:
-        if os.environ.get(f"SER_STUDY_{name.upper()}"): text[name] = os.environ[f"SER_STUDY_{name.upper()}"]
+        if value := os.environ.get(f"SER_STUDY_{name.upper()}"): text[name] = value
     text.update({name: str(value) for name, value in overrides.items()})
     for name in text:
-        if name not in names: raise StudyError(f"{path.name}: no setting is called {name!r}.{nearest(name, names)}")
-    if missing := [name for name in names if name not in text]: raise StudyError(f"{path.name}: [study] lacks {', '.join(missing)}.")
-    return _parse(text, path.resolve().parent, dict(ini["checkpoints"]) if ini.has_section("checkpoints") else {}, path.name)
+        if name not in names:
+            raise StudyError(f"{path.name}: no setting is called {name!r}.{nearest(name, names)}")
+    if missing := [name for name in names if name not in text]:
+        raise StudyError(f"{path.name}: [study] lacks {', '.join(missing)}.")
+    checkpoints = dict(ini["checkpoints"]) if ini.has_section("checkpoints") else {}
+    return _parse(text, path.resolve().parent, checkpoints, path.name)

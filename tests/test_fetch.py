@@ -11,7 +11,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Shop(BaseHTTPRequestHandler):
-    "Serves `server.files`; `server.drops` of the next answers are cut off in the middle; `server.log` keeps (path, Range) of every request."
+    """Serves `server.files`. The next `server.drops` answers are cut off in the middle. `server.log` keeps
+    (path, Range) of every request."""
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
@@ -70,7 +71,8 @@ def test_a_broken_connection_is_taken_up_where_it_broke(shop, tmp_path):
     get(shop, tmp_path / "a.bin", checksum=md5(body), size=len(body))
     assert (tmp_path / "a.bin").read_bytes() == body and [p.name for p in tmp_path.iterdir()] == ["a.bin"]
     starts = [int(asked[6:-1]) if asked else 0 for _, asked in shop.log]
-    assert len(starts) == 3 and starts[0] == 0 and 0 < starts[1] < starts[2] < len(body), "each request asked only for the rest"
+    assert len(starts) == 3 and starts[0] == 0
+    assert 0 < starts[1] < starts[2] < len(body), "each request asked only for the rest"
 
 
 def test_a_later_run_goes_on_from_the_part(shop, tmp_path):
@@ -91,7 +93,8 @@ def test_a_part_longer_than_the_file_is_dropped(shop, tmp_path):
     body = shop.files["/a.bin"] = noise(1000)
     (tmp_path / "a.bin.part").write_bytes(noise(2000, seed=1))
     get(shop, tmp_path / "a.bin", checksum=md5(body))
-    assert (tmp_path / "a.bin").read_bytes() == body and shop.log == [("/a.bin", "bytes=2000-"), ("/a.bin", None)]
+    assert (tmp_path / "a.bin").read_bytes() == body
+    assert shop.log == [("/a.bin", "bytes=2000-"), ("/a.bin", None)]
 
 
 def test_a_server_that_ignores_range_sends_all_again(shop, tmp_path):
@@ -110,19 +113,22 @@ def test_another_part_than_asked_for_is_refused(shop, tmp_path):
 
 def test_a_wrong_checksum_is_refused_and_the_file_not_kept(shop, tmp_path):
     shop.files["/a.bin"] = noise(1000)
-    with pytest.raises(StudyError, match="a.bin.*not the file that was meant"): get(shop, tmp_path / "a.bin", checksum=md5(b"other"))
+    with pytest.raises(StudyError, match="a.bin.*not the file that was meant"):
+        get(shop, tmp_path / "a.bin", checksum=md5(b"other"))
     assert not list(tmp_path.iterdir())
 
 
 def test_more_than_the_declared_size_is_not_taken(shop, tmp_path, monkeypatch):
     monkeypatch.setattr(fetch, "CHUNK", 1000)
     shop.files["/a.bin"] = noise(1_000_000)
-    with pytest.raises(StudyError, match="not the file that was meant"): get(shop, tmp_path / "a.bin", size=5000)
+    with pytest.raises(StudyError, match="not the file that was meant"):
+        get(shop, tmp_path / "a.bin", size=5000)
     assert not list(tmp_path.iterdir())
 
 
 def test_404_is_one_clear_sentence(shop, tmp_path):
-    with pytest.raises(StudyError, match=r"a\.bin: the server answers 404 Not Found\.$"): get(shop, tmp_path / "a.bin")
+    with pytest.raises(StudyError, match=r"a\.bin: the server answers 404 Not Found\.$"):
+        get(shop, tmp_path / "a.bin")
     assert len(shop.log) == 1, "asking again would not help"
 
 
@@ -136,7 +142,8 @@ def test_a_connection_that_keeps_breaking_keeps_the_part(shop, tmp_path):
 
 def test_no_server_is_one_clear_sentence(shop, tmp_path):
     shop.shutdown(), shop.server_close()
-    with pytest.raises(StudyError, match="cannot be reached.*nothing has arrived"): get(shop, tmp_path / "a.bin")
+    with pytest.raises(StudyError, match="cannot be reached.*nothing has arrived"):
+        get(shop, tmp_path / "a.bin")
 
 
 # ---- hostile archives
@@ -152,7 +159,8 @@ def zipped(*members):
 def tarred(*members, commit=None):
     "A tar.gz archive of (name, type, link or content)."
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz", format=tarfile.PAX_FORMAT, pax_headers={"comment": commit} if commit else None) as archive:
+    with tarfile.open(fileobj=file, mode="w:gz", format=tarfile.PAX_FORMAT,
+                      pax_headers={"comment": commit} if commit else None) as archive:
         for name, kind, content in members:
             info = tarfile.TarInfo(name)
             info.type = kind
@@ -182,7 +190,8 @@ HOSTILE = {
     "zip twice": (zipped(("a.wav", b"x"), ("./a.wav", b"y")), "'./a.wav' is there twice"),
     "zip file and folder": (zipped(("a", b"x"), ("a/b", b"y")), "cannot be unpacked"),
     "zip cut off": (zipped(("a.wav", noise(5000)))[:3000], "cannot be unpacked"),
-    "zip damaged": ((lambda b: b[:200] + bytes(50) + b[250:])(zipped(("a.wav", noise(5000)))), "cannot be unpacked"),
+    "zip damaged": ((lambda b: b[:200] + bytes(50) + b[250:])(zipped(("a.wav", noise(5000)))),
+                    "cannot be unpacked"),
     "tar traversal": (tarred(("ok.wav", FILE, b"x"), ("../../evil", FILE, b"x")), "'../../evil'"),
     "tar absolute": (tarred(("/evil", FILE, b"x")), "'/evil'"),
     "tar symlink": (tarred(("link", tarfile.SYMTYPE, "/etc"), ("link/evil", FILE, b"x")), "'link' is a link"),
@@ -205,7 +214,8 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(name, tmp_path):
     archive.write_bytes(body)
     with pytest.raises(StudyError, match="^corpus.archive") as caught: fetch.unpack(archive, inner / "corpus")
     assert complaint in str(caught.value)
-    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")) == ["a", "a/b", "a/b/corpus.archive"]
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")) == [
+        "a", "a/b", "a/b/corpus.archive"]
 
 
 def test_a_zip_that_lies_about_a_size_is_refused(tmp_path):
@@ -213,14 +223,16 @@ def test_a_zip_that_lies_about_a_size_is_refused(tmp_path):
     entry = body.index(b"PK\x01\x02")
     body[entry + 24:entry + 28] = (10).to_bytes(4, "little")    # "uncompressed size" of the central directory
     (tmp_path / "lie.zip").write_bytes(body)
-    with pytest.raises(StudyError, match="^lie.zip cannot be unpacked"): fetch.unpack(tmp_path / "lie.zip", tmp_path / "corpus")
+    with pytest.raises(StudyError, match="^lie.zip cannot be unpacked"):
+        fetch.unpack(tmp_path / "lie.zip", tmp_path / "corpus")
     assert [p.name for p in tmp_path.iterdir()] == ["lie.zip"]
 
 
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(fetch, "MAX_MEMBERS", 5)
     (tmp_path / "many.zip").write_bytes(zipped(*((f"{n}.wav", b"") for n in range(6))))
-    with pytest.raises(StudyError, match="'5.wav' makes it grow"): fetch.unpack(tmp_path / "many.zip", tmp_path / "corpus")
+    with pytest.raises(StudyError, match="'5.wav' makes it grow"):
+        fetch.unpack(tmp_path / "many.zip", tmp_path / "corpus")
 
 
 def test_what_a_killed_unpacking_left_does_not_get_in(tmp_path):
@@ -238,7 +250,8 @@ def sell(shop, monkeypatch, body, clips=2, **changes):
     shop.files["/tiny.archive"] = body
     source = fetch.Source("http://page.example", f"{shop.address}/tiny.archive?download=1", "tiny.archive")
     monkeypatch.setitem(fetch.SOURCES, "tiny", replace(source, **changes))
-    monkeypatch.setitem(fetch.CORPORA, "tiny", replace(fetch.CORPORA["ravdess"], key="tiny", folder="Tiny", count=clips))
+    monkeypatch.setitem(fetch.CORPORA, "tiny",
+                        replace(fetch.CORPORA["ravdess"], key="tiny", folder="Tiny", count=clips))
 
 
 TWO = zipped(("Audio_1-2/Actor_01/a.wav", b"RIFF1"), ("Audio_1-2/Actor_02/b.wav", b"RIFF2"))
@@ -249,32 +262,37 @@ def test_a_zip_with_a_top_folder_lands_where_readers_look(shop, settings, monkey
     corpus = fetch.fetch_corpus("tiny", settings)
     assert corpus == settings.corpora / "Tiny" and (corpus / "Actor_01/a.wav").read_bytes() == b"RIFF1"
     assert [p.name for p in settings.corpora.iterdir()] == ["Tiny"], "nothing is left of the work"
-    assert fetch.fetch_corpus("tiny", settings) == corpus and len(shop.log) == 1, "a corpus that is there is not asked for"
+    assert fetch.fetch_corpus("tiny", settings) == corpus
+    assert len(shop.log) == 1, "a corpus that is there is not asked for"
 
 
 def test_a_corpus_in_part_is_never_touched(shop, settings, monkeypatch):
     sell(shop, monkeypatch, TWO)
     (settings.corpora / "Tiny").mkdir(parents=True)
     (settings.corpora / "Tiny/mine.wav").write_bytes(b"mine")
-    with pytest.raises(StudyError, match="with 1 of 2 clips: move it away"): fetch.fetch_corpus("tiny", settings)
+    with pytest.raises(StudyError, match="with 1 of 2 clips: move it away"):
+        fetch.fetch_corpus("tiny", settings)
     assert [p.name for p in settings.corpora.rglob("*")] == ["Tiny", "mine.wav"] and shop.log == []
 
 
 def test_missing_clips_are_noticed(shop, settings, monkeypatch):
     sell(shop, monkeypatch, TWO, clips=3)
-    with pytest.raises(StudyError, match="2 clips arrived, expected 3.*http://page.example"): fetch.fetch_corpus("tiny", settings)
+    with pytest.raises(StudyError, match="2 clips arrived, expected 3.*http://page.example"):
+        fetch.fetch_corpus("tiny", settings)
     assert not (settings.corpora / "Tiny").exists()
 
 
 def test_a_hostile_archive_makes_no_corpus_and_is_not_kept(shop, settings, monkeypatch):
     sell(shop, monkeypatch, HOSTILE["zip traversal"][0])
-    with pytest.raises(StudyError, match="tiny.archive: the member '../../evil'"): fetch.fetch_corpus("tiny", settings)
+    with pytest.raises(StudyError, match="tiny.archive: the member '../../evil'"):
+        fetch.fetch_corpus("tiny", settings)
     assert [p.name for p in settings.corpora.rglob("*")] == [".Tiny.fetching"]
 
 
 def test_404_tells_where_to_get_it_by_hand(shop, settings, monkeypatch):
     sell(shop, monkeypatch, TWO, url=f"{shop.address}/moved")
-    with pytest.raises(StudyError, match="404 Not Found.*By hand: http://page.example"): fetch.fetch_corpus("tiny", settings)
+    with pytest.raises(StudyError, match="404 Not Found.*By hand: http://page.example"):
+        fetch.fetch_corpus("tiny", settings)
 
 
 def test_an_unknown_key_is_refused_with_a_hint(settings):
@@ -283,12 +301,18 @@ def test_an_unknown_key_is_refused_with_a_hint(settings):
 
 def lfs(shop, monkeypatch, packed=COMMIT, **changes):
     "A repository whose clips are Git LFS pointers, as GitHub packs it."
-    clips = {"AudioWAV/1001_IEO_ANG_HI.wav": noise(300_000, 1), "AudioWAV/1001_IEO_SAD_HI.wav": noise(200_000, 2)}
-    pointer = lambda body: f"version https://git-lfs.github.com/spec/v1\noid sha256:{hashlib.sha256(body).hexdigest()}\nsize {len(body)}\n".encode()
-    members = [(name, pointer(body)) for name, body in clips.items()] + [("table.csv", b"a,b\n"), ("VideoFlash/1001.flv", pointer(b"video"))]
+    clips = {"AudioWAV/1001_IEO_ANG_HI.wav": noise(300_000, 1),
+             "AudioWAV/1001_IEO_SAD_HI.wav": noise(200_000, 2)}
+    def pointer(body):
+        return (f"version https://git-lfs.github.com/spec/v1\noid sha256:{hashlib.sha256(body).hexdigest()}\n"
+                f"size {len(body)}\n").encode()
+    members = [(name, pointer(body)) for name, body in clips.items()]
+    members += [("table.csv", b"a,b\n"), ("VideoFlash/1001.flv", pointer(b"video"))]
     shop.files.update({f"/media/{name}": body for name, body in clips.items()})
     body = tarred(*((f"Repo-{COMMIT}/{name}", FILE, content) for name, content in members), commit=packed)
-    sell(shop, monkeypatch, body, **{**dict(commit=COMMIT, keep=("AudioWAV", "table.csv"), media=f"{shop.address}/media", known={"table.csv": md5(b"a,b\n")}), **changes})
+    sell(shop, monkeypatch, body,
+         **{**dict(commit=COMMIT, keep=("AudioWAV", "table.csv"), media=f"{shop.address}/media",
+                   known={"table.csv": md5(b"a,b\n")}), **changes})
     return clips
 
 
@@ -300,11 +324,13 @@ def test_lfs_pointers_become_the_clips_they_stand_for(shop, settings, monkeypatc
     assert found == {**clips, "table.csv": b"a,b\n"}, "videos are left out, and no part is left"
 
 
-def test_a_clip_that_is_not_its_pointers_is_refused_and_the_rest_is_kept_for_the_next_run(shop, settings, monkeypatch):
+def test_a_clip_that_is_not_its_pointers_is_refused_and_the_rest_is_kept_for_the_next_run(
+        shop, settings, monkeypatch):
     clips = lfs(shop, monkeypatch)
     (good, _), (bad, body) = clips.items()
     shop.files[f"/media/{bad}"] = body[:-1] + bytes([body[-1] ^ 1])
-    with pytest.raises(StudyError, match="1001_IEO_SAD_HI.wav: what arrived is not"): fetch.fetch_corpus("tiny", settings)
+    with pytest.raises(StudyError, match="1001_IEO_SAD_HI.wav: what arrived is not"):
+        fetch.fetch_corpus("tiny", settings)
     assert not (settings.corpora / "Tiny").exists()
     shop.files[f"/media/{bad}"], shop.log[:] = body, []
     assert (fetch.fetch_corpus("tiny", settings) / bad).read_bytes() == body
@@ -314,14 +340,16 @@ def test_a_clip_that_is_not_its_pointers_is_refused_and_the_rest_is_kept_for_the
 @pytest.mark.parametrize("known", [{"table.csv": md5(b"other")}, {"gone.csv": md5(b"")}])
 def test_a_table_that_is_different_or_missing_is_refused(shop, settings, monkeypatch, known):
     lfs(shop, monkeypatch, known=known)
-    with pytest.raises(StudyError, match=f"{[*known][0]} is not the file that was meant"): fetch.fetch_corpus("tiny", settings)
+    with pytest.raises(StudyError, match=f"{[*known][0]} is not the file that was meant"):
+        fetch.fetch_corpus("tiny", settings)
     assert not (settings.corpora / "Tiny").exists()
 
 
 @pytest.mark.parametrize("commit", [None, "f" * 40])
 def test_an_archive_of_another_commit_is_refused_and_not_kept(shop, settings, monkeypatch, commit):
     lfs(shop, monkeypatch, packed=commit)
-    with pytest.raises(StudyError, match=f"made from commit {commit}, expected {COMMIT}"): fetch.fetch_corpus("tiny", settings)
+    with pytest.raises(StudyError, match=f"made from commit {commit}, expected {COMMIT}"):
+        fetch.fetch_corpus("tiny", settings)
     assert [p.name for p in settings.corpora.rglob("*")] == [".Tiny.fetching"]
 
 
@@ -329,7 +357,8 @@ def test_a_full_disk_is_one_sentence(shop, settings, monkeypatch):
     sell(shop, monkeypatch, TWO)
     def full(*args, **kwargs): raise OSError(28, "No space left on device")
     monkeypatch.setattr(fetch, "_complete", full)
-    with pytest.raises(StudyError, match="^tiny: No space left on device.$"): fetch.fetch_corpus("tiny", settings)
+    with pytest.raises(StudyError, match="^tiny: No space left on device.$"):
+        fetch.fetch_corpus("tiny", settings)
 
 
 def test_every_source_is_pinned_and_checked():

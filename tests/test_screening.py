@@ -33,25 +33,32 @@ def table(folder, labels=None):
 def test_ravdess_holds_one_take_twice(corpora_root):
     good, defects = screen(read_ravdess(corpora_root / "RAVDESS"))
     assert len(good) == 1440 and len(defects) == 1 and not defects["dropped"].any()
-    assert defects["defect"].tolist() == ["duplicate audio"] and defects["detail"][0].endswith("the same emotion")
-    pair = [defects["utterance"][0], defects["detail"][0].removeprefix("the same audio as ").partition(";")[0]]
+    assert defects["defect"].tolist() == ["duplicate audio"]
+    assert defects["detail"][0].endswith("the same emotion")
+    pair = [defects["utterance"][0],
+            defects["detail"][0].removeprefix("the same audio as ").partition(";")[0]]
     paths = good.set_index("utterance")["path"]
-    assert np.array_equal(*(soundfile.read(paths[name])[0] for name in pair))   # not by its key: by its samples
+    # not by its key: by its samples
+    assert np.array_equal(*(soundfile.read(paths[name])[0] for name in pair))
 
 
 def test_crema_d_holds_three_pairs_under_different_emotions(corpora_root):
     good, defects = screen(read_crema_d(corpora_root / "CREMA-D"))
     assert len(good) == 1621 and not defects["dropped"].any()
-    assert defects[["utterance", "defect"]].values.tolist() == [[f"crema_d/AudioWAV/{name}", "duplicate audio"]
+    assert defects[["utterance", "defect"]].values.tolist() == [[f"crema_d/AudioWAV/{name}",
+        "duplicate audio"]
         for name in ("1006_TIE_NEU_XX", "1013_WSI_SAD_XX", "1017_IWW_FEA_XX")]
-    assert defects["detail"].str.contains("there happiness, here neutral|there disgust, here sadness|there anger, here fear").all()
+    contradictions = "there happiness, here neutral|there disgust, here sadness|there anger, here fear"
+    assert defects["detail"].str.contains(contradictions).all()
     info = {name: soundfile.info(path) for name, path in zip(good["utterance"], good["path"])}
-    assert good["duration"].tolist() == [info[name].frames / info[name].samplerate for name in good["utterance"]]
+    assert good["duration"].tolist() == (
+        [info[name].frames / info[name].samplerate for name in good["utterance"]])
 
 
 def test_nemo_has_no_defect(corpora_root):
     good, defects = screen(read_nemo(corpora_root / "nEMO"))
-    assert len(good) == 900 and defects.empty and list(defects.columns) == ["utterance", "defect", "detail", "dropped"]
+    assert len(good) == 900 and defects.empty
+    assert list(defects.columns) == ["utterance", "defect", "detail", "dropped"]
 
 
 # --- broken files
@@ -60,7 +67,8 @@ def test_nemo_has_no_defect(corpora_root):
 def broken(tmp_path):
     "One good clip, one good but unusual one, and one file of each defect."
     soundfile.write(tmp_path / "good.flac", tone(), RATE)
-    soundfile.write(tmp_path / "stereo.wav", np.column_stack([tone(rate=48000), tone(rate=48000, frequency=500)]), 48000)
+    soundfile.write(tmp_path / "stereo.wav",
+                    np.column_stack([tone(rate=48000), tone(rate=48000, frequency=500)]), 48000)
     whole = (tmp_path / "good.flac").read_bytes()
     (tmp_path / "cut.flac").write_bytes(whole[:len(whole) // 2])
     (tmp_path / "nothing.wav").write_bytes(b"")
@@ -68,8 +76,10 @@ def broken(tmp_path):
     soundfile.write(tmp_path / "no_samples.wav", tone()[:0], RATE)
     soundfile.write(tmp_path / "silent.wav", 0 * tone(), RATE)
     soundfile.write(tmp_path / "nearly_silent.wav", tone(peak=9e-5), RATE, subtype="FLOAT")
-    soundfile.write(tmp_path / "nan.wav", np.where(np.arange(RATE) == 99, np.nan, tone()), RATE, subtype="FLOAT")
-    soundfile.write(tmp_path / "inf.wav", np.where(np.arange(RATE) == 99, np.inf, tone()), RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "nan.wav", np.where(np.arange(RATE) == 99, np.nan, tone()), RATE,
+                    subtype="FLOAT")
+    soundfile.write(tmp_path / "inf.wav", np.where(np.arange(RATE) == 99, np.inf, tone()), RATE,
+                    subtype="FLOAT")
     soundfile.write(tmp_path / "ms10.wav", tone(0.01), RATE)
     soundfile.write(tmp_path / "one_sample.wav", tone()[5:6], RATE)
     (tmp_path / "folder.wav").mkdir()
@@ -83,14 +93,16 @@ def test_each_defect_is_named_and_the_rest_goes_on(broken):
     assert defects["dropped"].all()
     assert dict(zip(defects["utterance"], defects["defect"])) == {
         "mine.csv, line 3": "not read",
-        "mine/cut": "undecodable", "mine/text": "undecodable", "mine/nothing": "empty", "mine/no_samples": "empty", "mine/silent": "silent",
-        "mine/nearly_silent": "silent", "mine/nan": "not finite", "mine/inf": "not finite", "mine/ms10": "too short", "mine/one_sample": "too short"}
+        "mine/cut": "undecodable", "mine/text": "undecodable", "mine/nothing": "empty",
+        "mine/no_samples": "empty", "mine/silent": "silent",
+        "mine/nearly_silent": "silent", "mine/nan": "not finite", "mine/inf": "not finite",
+        "mine/ms10": "too short", "mine/one_sample": "too short"}
     assert not defects["detail"].str.contains(str(broken), regex=False).any()
 
 
 def test_a_file_that_goes_away_or_is_a_folder_costs_that_clip(broken):
     rows = table(broken)
-    rows["path"] = rows["path"].str.replace("silent.wav", "folder.wav")
+    rows.utterances["path"] = rows.utterances["path"].str.replace("silent.wav", "folder.wav")
     (broken / "text.wav").unlink()
     good, defects = screen(rows)
     assert len(good) == 2 and {"mine/silent", "mine/text"} <= set(defects["utterance"])
@@ -98,12 +110,14 @@ def test_a_file_that_goes_away_or_is_a_folder_costs_that_clip(broken):
 
 def test_any_number_of_workers_gives_the_same(broken):
     rows = table(broken)
-    for one, two in zip(screen(rows, workers=1), screen(rows, workers=4)): pd.testing.assert_frame_equal(one, two)
+    for one, two in zip(screen(rows, workers=1), screen(rows, workers=4)):
+        pd.testing.assert_frame_equal(one, two)
 
 
 def test_nothing_left_is_one_sentence(tmp_path):
     soundfile.write(tmp_path / "a.wav", 0 * tone(), RATE)
-    with pytest.raises(StudyError, match=r"None of the 1 clips can be used; mine/a: silent \(peak 0\)\."): screen(table(tmp_path))
+    with pytest.raises(StudyError, match=r"None of the 1 clips can be used; mine/a: silent \(peak 0\)\."):
+        screen(table(tmp_path))
 
 
 def test_the_same_sound_in_another_container_is_a_duplicate(tmp_path):
@@ -111,7 +125,8 @@ def test_the_same_sound_in_another_container_is_a_duplicate(tmp_path):
     soundfile.write(tmp_path / "b.wav", int16(tone()), RATE)
     soundfile.write(tmp_path / "c.wav", tone(peak=0.4), RATE)
     _, defects = screen(table(tmp_path, ["joy", "fear", "fear"]))
-    assert defects.values.tolist() == [["mine/b", "duplicate audio", "the same audio as mine/a; there joy, here fear", False]]
+    assert defects.values.tolist() == [
+        ["mine/b", "duplicate audio", "the same audio as mine/a; there joy, here fear", False]]
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.999])
@@ -146,7 +161,8 @@ def test_a_header_that_promises_terabytes_costs_that_clip(tmp_path):
 # --- the signal
 
 @settings(max_examples=25, deadline=None)
-@given(frequency=st.integers(100, 6000), peak=st.floats(0.01, 0.9), source=st.sampled_from([8000, 22050, 24000, 44100, 48000]))
+@given(frequency=st.integers(100, 6000), peak=st.floats(0.01, 0.9),
+       source=st.sampled_from([8000, 22050, 24000, 44100, 48000]))
 def test_resampling_keeps_frequency_and_level(tmp_path_factory, frequency, peak, source):
     frequency = min(frequency, source // 2 - 800)
     path = tmp_path_factory.mktemp("tone") / "a.wav"

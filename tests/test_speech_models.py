@@ -14,7 +14,8 @@ from ser_study.settings import StudyError, load_settings
 from ser_study.features.speech_models import UNTRAINED, SpeechEncoder, batched, may_pad
 from ser_study.features.store import FeatureStore, extract, identity_hash
 
-TINY = dict(hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=64, conv_dim=(16,) * 7, num_conv_pos_embedding_groups=2)
+TINY = dict(hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=64,
+            conv_dim=(16,) * 7, num_conv_pos_embedding_groups=2)
 LAYER_NORM = dict(feat_extract_norm="layer", do_stable_layer_norm=True, num_conv_pos_embeddings=16)
 ARCHITECTURES = {
     "wav2vec2": ("wav2vec2", dict(num_conv_pos_embeddings=16)), "wav2vec2-large": ("wav2vec2", LAYER_NORM),
@@ -39,7 +40,8 @@ def clips(tmp_path_factory):
     folder, rng, paths = tmp_path_factory.mktemp("clips"), np.random.default_rng(0), []
     for number, length in enumerate(LENGTHS):
         paths.append(folder / f"{number}.wav")
-        soundfile.write(paths[-1], rng.uniform(0.02, 0.2) * rng.standard_normal(length) + 0.01, 16000, subtype="FLOAT")
+        soundfile.write(paths[-1], rng.uniform(0.02, 0.2) * rng.standard_normal(length) + 0.01, 16000,
+                        subtype="FLOAT")
     paths.append(folder / "broken.wav")
     paths[-1].write_bytes(b"RIFF")
     return paths
@@ -54,7 +56,8 @@ def save(folder, family, **config):
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    return {name: save(tmp_path_factory.mktemp(name), family, **config) for name, (family, config) in ARCHITECTURES.items()}
+    return {name: save(tmp_path_factory.mktemp(name), family, **config)
+            for name, (family, config) in ARCHITECTURES.items()}
 
 
 @pytest.fixture(params=ARCHITECTURES)
@@ -68,12 +71,16 @@ def hubert(checkpoints):
 
 
 def plain(checkpoint, signal):
-    "transformers' own output for one signal (n,): hidden states (t, d) by number, the convolutions' (t, c), the model's last."
+    """transformers' own output for one signal (n,): hidden states (t, d) by number, those of the convolutions
+    (t, c), and the model's last."""
     model = AutoModel.from_pretrained(checkpoint).eval()
-    values = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint)(signal, sampling_rate=16000, return_tensors="pt").input_values
+    values = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint)(signal, sampling_rate=16000,
+        return_tensors="pt").input_values
     with torch.no_grad():
         output = model(values, output_hidden_states=True)
-        return [state[0].numpy() for state in output.hidden_states], model.feature_extractor(values)[0].T.numpy(), output.last_hidden_state[0].numpy()
+        convolved = model.feature_extractor(values)[0].T.numpy()
+        states = [state[0].numpy() for state in output.hidden_states]
+        return states, convolved, output.last_hidden_state[0].numpy()
 
 
 def compute(checkpoint, paths, **options):
@@ -85,16 +92,20 @@ def test_one_clip_is_what_transformers_returns(checkpoint, clips):
     states, conv, last = plain(checkpoint, load_audio(clips[1]))
     frames = compute(checkpoint, clips[1:2], layers=(0, 1, 3, -1), pooled=False)[0]
     assert frames.shape == (4, 27, 32) and frames.dtype == np.float32
-    for found, expected in zip(frames, (states[0], states[1], states[3], last)): np.testing.assert_allclose(found, expected, atol=1e-6)
-    np.testing.assert_allclose(compute(checkpoint, clips[1:2], layers="conv", pooled=False)[0], conv, atol=1e-6)
-    assert min(np.abs(a - b).max() for a, b in zip(states, states[1:])) > 1e-3, "layers must differ for this test to mean anything"
+    for found, expected in zip(frames, (states[0], states[1], states[3], last)):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(compute(checkpoint, clips[1:2], layers="conv", pooled=False)[0], conv,
+                               atol=1e-6)
+    assert min(np.abs(a - b).max() for a, b in zip(states, states[1:])) > 1e-3, (
+        "layers must differ for this test to mean anything")
 
 
 def test_the_last_layer_by_either_number_and_one_in_between_alone(checkpoint, clips):
-    "Blocks above the highest layer are cut off, which must not make that layer the model's normalised output."
+    "Blocks above the highest layer are removed; that layer must not become the model's normalised output."
     states, _, last = plain(checkpoint, load_audio(clips[0]))
     for layer, expected in ((-1, last), (4, last), (2, states[2]), (0, states[0])):
-        np.testing.assert_allclose(compute(checkpoint, clips[:1], layers=layer, pooled=False)[0], expected, atol=1e-6)
+        np.testing.assert_allclose(compute(checkpoint, clips[:1], layers=layer, pooled=False)[0], expected,
+                                   atol=1e-6)
 
 
 @pytest.mark.parametrize("layers", [(1, -1), "conv"])
@@ -110,10 +121,12 @@ def test_batched_is_single(checkpoint, clips, layers, pooled):
 
 def test_clips_do_share_batches(checkpoint, clips, monkeypatch):
     sizes, encode = [], speech_models._encode
-    monkeypatch.setattr(speech_models, "_encode", lambda encoder, folder, batch: sizes.append([c.shape[1] for c in batch]) or encode(encoder, folder, batch))
+    monkeypatch.setattr(speech_models, "_encode", lambda encoder, folder,
+                        batch: sizes.append([c.shape[1] for c in batch]) or encode(encoder, folder, batch))
     dict(batched(SpeechEncoder(checkpoint, device="cpu", batch_size=4), checkpoint, clips))
     paddable = may_pad(AutoConfig.from_pretrained(checkpoint))
-    assert sizes == ([[4001, 9000, 9000, 16000], [16000, 16000, 23456]] if paddable else [[4001], [9000, 9000], [16000] * 3, [23456]])
+    assert sizes == ([[4001, 9000, 9000, 16000], [16000, 16000, 23456]]
+                     if paddable else [[4001], [9000, 9000], [16000] * 3, [23456]])
 
 
 def test_only_models_that_padding_leaves_alone_are_padded(checkpoints, clips):
@@ -121,13 +134,17 @@ def test_only_models_that_padding_leaves_alone_are_padded(checkpoints, clips):
     long, short = load_audio(clips[0]), load_audio(clips[1])
     for name, checkpoint in checkpoints.items():
         model = AutoModel.from_pretrained(checkpoint).eval()
-        inputs = Wav2Vec2FeatureExtractor()([long, short], sampling_rate=16000, padding=True, return_attention_mask=True, return_tensors="pt")
-        with torch.no_grad(): shift = np.abs(model(**inputs).last_hidden_state[1, :27].numpy() - plain(checkpoint, short)[2]).max()
+        inputs = Wav2Vec2FeatureExtractor()([long, short], sampling_rate=16000, padding=True,
+                                            return_attention_mask=True, return_tensors="pt")
+        with torch.no_grad():
+            shift = np.abs(model(**inputs).last_hidden_state[1, :27].numpy() - plain(checkpoint,
+                short)[2]).max()
         assert (shift < 1e-4) == may_pad(model.config), (name, shift)
 
 
 def test_pooled_is_the_mean_of_the_frames(checkpoint, clips):
-    frames, pooled = (compute(checkpoint, clips[:2], layers=(2, 4), pooled=pooled) for pooled in (False, True))
+    frames, pooled = (compute(checkpoint, clips[:2], layers=(2, 4), pooled=pooled)
+                      for pooled in (False, True))
     for n in (0, 1): np.testing.assert_allclose(pooled[n], frames[n].mean(axis=1), atol=1e-5)
 
 
@@ -144,33 +161,44 @@ def test_segments_are_encoded_one_by_one(hubert, clips, tmp_path):
     signal = prepare(load_audio(tmp_path / "long.wav"), 16000)
     bounds = segments(signal, 16000)
     lengths = {end - start for start, end in bounds}
-    assert len(bounds) == 3 and len(lengths) == 2, "one segment must be a sample longer for this test to mean anything"
+    assert len(bounds) == 3
+    assert len(lengths) == 2, "one segment must be a sample longer for this test to mean anything"
     found = compute(hubert, [tmp_path / "long.wav"], signal="segments")[0]
     assert found.shape == (3, 32)
-    for row, (start, _) in zip(found, bounds): np.testing.assert_allclose(row, plain(hubert, signal[start:start + min(lengths)])[2].mean(axis=0), atol=1e-5)
+    for row, (start, _) in zip(found, bounds):
+        np.testing.assert_allclose(row, plain(hubert, signal[start:start + min(lengths)])[2].mean(axis=0),
+                                   atol=1e-5)
 
 
 def test_prepared_is_the_front_end_and_recorded_is_not(hubert, clips):
-    for signal, expected in (("recorded", load_audio(clips[0])), ("prepared", prepare(load_audio(clips[0]), 16000))):
-        np.testing.assert_allclose(compute(hubert, clips[:1], signal=signal)[0], plain(hubert, expected)[2].mean(axis=0), atol=1e-5)
+    for signal, expected in (("recorded", load_audio(clips[0])),
+                             ("prepared", prepare(load_audio(clips[0]), 16000))):
+        np.testing.assert_allclose(compute(hubert, clips[:1], signal=signal)[0],
+                                   plain(hubert, expected)[2].mean(axis=0), atol=1e-5)
 
 
 def test_half_and_bfloat16_are_near(hubert, clips):
     exact = compute(hubert, clips[:1])[0]
-    half, rough = compute(hubert, clips[:1], half=True)[0], compute(hubert, clips[:1], precision="bfloat16")[0]
+    half = compute(hubert, clips[:1], half=True)[0]
+    rough = compute(hubert, clips[:1], precision="bfloat16")[0]
     assert half.dtype == np.float16 and rough.dtype == np.float32
     np.testing.assert_array_equal(half, exact.astype(np.float16))
-    assert 0 < np.abs(rough - exact).max() and exact @ rough / np.linalg.norm(exact) / np.linalg.norm(rough) > 0.999
+    assert 0 < np.abs(rough - exact).max()
+    assert exact @ rough / np.linalg.norm(exact) / np.linalg.norm(rough) > 0.999
 
 
 def test_identity_changes_with_every_parameter(checkpoints):
-    options = [dict(), dict(layers=3), dict(layers=(-1,)), dict(layers=(3, -1)), dict(layers="conv"), dict(pooled=False), dict(signal="prepared"),
+    options = [dict(), dict(layers=3), dict(layers=(-1,)), dict(layers=(3, -1)), dict(layers="conv"),
+               dict(pooled=False), dict(signal="prepared"),
                dict(signal="segments"), dict(half=True), dict(precision="bfloat16")]
-    made = [SpeechEncoder(c, device="cpu", **o).identity for c in [*checkpoints.values(), *UNTRAINED] for o in options]
+    made = [SpeechEncoder(c, device="cpu", **o).identity for c in [*checkpoints.values(), *UNTRAINED]
+            for o in options]
     assert len({identity_hash(identity) for identity in made}) == len(made)
-    assert SpeechEncoder("hubert-untrained", device="cpu", workers=7, batch_size=3).identity == SpeechEncoder("hubert-untrained", device="cpu").identity
+    assert SpeechEncoder("hubert-untrained", device="cpu", workers=7, batch_size=3).identity == (
+        SpeechEncoder("hubert-untrained", device="cpu").identity)
     identity = SpeechEncoder(checkpoints["hubert"], device="cpu").identity
-    assert identity["checkpoint"] == fingerprint(checkpoints["hubert"]), "features are not kept under the name of a folder"
+    assert identity["checkpoint"] == fingerprint(checkpoints["hubert"]), (
+        "features are not kept under the name of a folder")
 
 
 def test_controls_are_the_base_architectures_and_the_same_each_time():
@@ -180,8 +208,10 @@ def test_controls_are_the_base_architectures_and_the_same_each_time():
     assert torch.equal(torch.get_rng_state(), before), "the study's own random numbers are left alone"
     torch.manual_seed(6)
     second = speech_models._untrained("hubert")[1]
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters())) and extractor.sampling_rate == 16000
-    assert sum(p.numel() for p in first.parameters()) == 94_371_712, "as many as facebook/hubert-base-ls960 has"
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))
+    assert extractor.sampling_rate == 16000
+    assert sum(p.numel() for p in first.parameters()) == 94_371_712, (
+        "as many as facebook/hubert-base-ls960 has")
 
 
 def test_through_the_store(hubert, clips, tmp_path):
@@ -196,12 +226,16 @@ def test_through_the_store(hubert, clips, tmp_path):
 
 
 def test_mistakes_are_sentences(hubert, clips, tmp_path):
-    for options, told in ((dict(signal="segment"), "Did you mean 'segments'"), (dict(precision="float16"), "float32, bfloat16"), (dict(layers="last"), "not 'conv'")):
+    for options, told in ((dict(signal="segment"), "Did you mean 'segments'"),
+                          (dict(precision="float16"), "float32, bfloat16"),
+                          (dict(layers="last"), "not 'conv'")):
         with pytest.raises(StudyError, match=told): SpeechEncoder(hubert, **options)
     with pytest.raises(StudyError, match="neither a folder"): SpeechEncoder("facebook/hubert-base-ls960")
     with pytest.raises(StudyError, match="Layer 5 .* layers 0 to 4"): compute(hubert, clips[:1], layers=5)
-    with pytest.raises(StudyError, match="Layer 5"): list(SpeechEncoder(hubert, layers=5, device="cpu", workers=2).compute(clips[:1]))
-    BertModel(BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, vocab_size=9)).save_pretrained(tmp_path)
+    with pytest.raises(StudyError, match="Layer 5"):
+        list(SpeechEncoder(hubert, layers=5, device="cpu", workers=2).compute(clips[:1]))
+    BertModel(BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+                         vocab_size=9)).save_pretrained(tmp_path)
     with pytest.raises(StudyError, match="is a bert model"): compute(str(tmp_path), clips[:1])
 
 

@@ -1,4 +1,4 @@
-"The feature store under what notebooks cannot show: killed runs, two runs at once, a full disk, damage below LMDB."
+"The feature store under killed runs, two runs at once, a full disk and damage below LMDB."
 import os
 import random
 import shutil
@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 from ser_study.settings import StudyError
-from ser_study.features.store import FeatureStore, entries, extract, feature_key, fill, identity_hash, prune, text_key, verify
+from ser_study.features.store import (FeatureStore, entries, extract, feature_key, fill, identity_hash, prune,
+                                      text_key, verify)
 
-# A process of its own: measures 150 texts, 5 ms each, and writes a line to a log for each one it really computes.
+# A process of its own: measures 150 texts, 5 ms each, and writes a line to a log for each one it really
+# computes.
 RUN = """
 import os, sys, time, zlib
 import numpy as np
@@ -39,7 +41,8 @@ np.save(sys.argv[3], np.stack(values))
 
 def expected() -> np.ndarray:
     "What RUN must end with, computed without the store."
-    return np.stack([np.random.default_rng(zlib.crc32(f"utterance {i}".encode())).standard_normal(64) for i in range(150)])
+    return np.stack([np.random.default_rng(zlib.crc32(f"utterance {i}".encode())).standard_normal(64)
+                     for i in range(150)])
 
 
 def start(folder: Path, table: str = "table.npy") -> subprocess.Popen:
@@ -56,7 +59,8 @@ def test_killed_run_resumes_without_recomputing(tmp_path, seed):
     rng, log = random.Random(seed), tmp_path / "log"
     run = start(tmp_path)
     goal = rng.randint(5, 120)                  # killed when it has computed about this many
-    while run.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < goal): time.sleep(0.002)
+    while run.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < goal):
+        time.sleep(0.002)
     run.send_signal(signal.SIGKILL)
     run.wait()
     before, survived = len(log.read_text().splitlines()), kept(tmp_path)
@@ -106,7 +110,8 @@ def test_the_first_value_stays_when_extractors_disagree(tmp_path):
         def compute(self, items):
             for position, _ in enumerate(items): yield position, np.frombuffer(os.urandom(64), np.uint8)
     tables, texts = {}, [str(i) for i in range(100)]
-    def work(name): tables[name] = extract(FeatureStore(tmp_path), Random(), [text_key(t) for t in texts], texts)[0]
+    def work(name): tables[name] = extract(FeatureStore(tmp_path), Random(), [text_key(t) for t in texts],
+                                           texts)[0]
     threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
     for thread in threads: thread.start()
     for thread in threads: thread.join()
@@ -115,7 +120,8 @@ def test_the_first_value_stays_when_extractors_disagree(tmp_path):
 
 class Constant:
     "One vector of ones for each text, of a size that is part of the identity."
-    def __init__(self, size: int): self.identity, self.size, self.computed = dict(extractor="constant", size=size), size, 0
+    def __init__(self, size: int): self.identity, self.size, self.computed = dict(extractor="constant",
+        size=size), size, 0
     def compute(self, items):
         for position, _ in enumerate(items):
             self.computed += 1
@@ -129,11 +135,12 @@ def test_another_parameter_is_another_key(tmp_path):
     assert extract(store, large, [text_key("a")], ["a"])[0][0].shape == (4,)
     assert extract(store, small, [text_key("a")], ["a"])[0][0].shape == (3,)
     assert (small.computed, large.computed) == (1, 1)
-    assert {e.hash: e.identity for e in entries(store)} == {identity_hash(e.identity): e.identity for e in (small, large)}
+    assert {e.hash: e.identity for e in entries(store)} == (
+        {identity_hash(e.identity): e.identity for e in (small, large)})
 
 
 def test_file_size_limit_is_one_sentence_and_harms_nothing(tmp_path):
-    "The kernel refuses to let the file grow, as a full disk does; the store is then used again without the limit."
+    "The kernel does not let the file grow, as a full disk does; then the store is used without the limit."
     script = """
 import resource, sys, numpy as np
 from ser_study.settings import StudyError
@@ -150,7 +157,8 @@ store.write({"k:last": np.ones(3)})
     run = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     refused, sentence = run.stdout.split(" ", 1)
-    assert "could not be read or written" in sentence and "File too large" in sentence and sentence.count("\n") == 1
+    assert "could not be read or written" in sentence and "File too large" in sentence
+    assert sentence.count("\n") == 1
     store = FeatureStore(tmp_path)
     assert verify(store) == []
     with store.reading() as read:
@@ -189,7 +197,8 @@ def test_flipped_byte_is_found_and_computed_again(tmp_path):
     bad = verify(store)
     assert len(bad) == 1 and bad[0] in {feature_key(extractor.identity, key) for key in keys}
     with store.reading() as read: assert read(bad[0]) is None
-    with pytest.warns(UserWarning, match="1 kept values fail their checksum"): values, _ = extract(store, extractor, keys, list("abc"))
+    with pytest.warns(UserWarning, match="1 kept values fail their checksum"):
+        values, _ = extract(store, extractor, keys, list("abc"))
     assert extractor.computed == 4 and all((value == 1).all() for value in values)
     assert verify(store) == []
     with warnings.catch_warnings():
@@ -205,7 +214,8 @@ def test_views_are_of_the_file_and_read_only(tmp_path):
             with pytest.raises(ValueError, match="read-only"): read(key)[0] = 2
         with pytest.raises(ValueError): read("k:large").flags.writeable = True
         addresses = {read("k:large").__array_interface__["data"][0] for _ in range(5)}
-        assert len(addresses) == 1 and not read("k:large").flags.owndata, "every view is of the same memory: the file's"
+        assert len(addresses) == 1
+        assert not read("k:large").flags.owndata, "every view is of the same memory: the file's"
         store.write({"k:later": np.ones(1)})
         assert read("k:later") is None, "a block reads the store as it was when the block began"
 
@@ -222,7 +232,8 @@ def test_a_forked_child_and_its_parent_both_use_the_store(tmp_path):
         finally: os._exit(1)
     store.write({"k:after": np.ones(1)})
     assert os.waitpid(child, 0)[1] == 0
-    with store.reading() as read: assert [read(f"k:{k}").size for k in ("parent", "child", "after")] == [3, 2, 1]
+    with store.reading() as read:
+        assert [read(f"k:{k}").size for k in ("parent", "child", "after")] == [3, 2, 1]
 
 
 def test_a_deleted_cache_is_made_anew(tmp_path):
@@ -236,7 +247,8 @@ def test_a_deleted_cache_is_made_anew(tmp_path):
 
 def test_impossible_folder_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(StudyError, match="cannot be made"): FeatureStore(tmp_path / "file" / "store").write({"k:1": np.ones(1)})
+    with pytest.raises(StudyError, match="cannot be made"):
+        FeatureStore(tmp_path / "file" / "store").write({"k:1": np.ones(1)})
 
 
 def test_a_file_that_is_no_store_is_one_sentence(tmp_path):
@@ -250,14 +262,16 @@ def test_interrupted_run_keeps_what_it_had(tmp_path):
             yield from list(super().compute(items))[:7]
             raise KeyboardInterrupt
     store = FeatureStore(tmp_path)
-    with pytest.raises(KeyboardInterrupt): fill(store, Interrupted(5), [text_key(t) for t in "abcdefghij"], list("abcdefghij"))
+    with pytest.raises(KeyboardInterrupt):
+        fill(store, Interrupted(5), [text_key(t) for t in "abcdefghij"], list("abcdefghij"))
     assert entries(store)[0].count == 7
 
 
 def test_failures_are_told_for_every_row_that_has_the_content(tmp_path):
     class Picky(Constant):
         def compute(self, items):
-            for position, text in enumerate(items): yield position, StudyError(f"{text} is bad") if text == "b" else np.ones(1)
+            for position, text in enumerate(items):
+                yield position, StudyError(f"{text} is bad") if text == "b" else np.ones(1)
     texts = ["a", "b", "a", "b"]
     values, failures = extract(FeatureStore(tmp_path), Picky(1), [text_key(t) for t in texts], texts)
     assert failures == {1: "b is bad", 3: "b is bad"}

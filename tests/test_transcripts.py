@@ -13,7 +13,8 @@ from ser_study.features.checkpoints import fingerprint
 from ser_study.features.workers import over_processes
 from ser_study.settings import StudyError
 from ser_study.features.store import FeatureStore, extract
-from ser_study.features.transcripts import CTC, PocketSphinx, normalise_words, word_error_rate, word_error_table
+from ser_study.features.transcripts import (CTC, PocketSphinx, normalise_words, word_error_rate,
+                                            word_error_table)
 
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
 
@@ -34,10 +35,13 @@ def checkpoint(request, tmp_path_factory):
     "A small CTC model with random weights: the two kinds of feature encoder."
     folder = tmp_path_factory.mktemp("ctc") / "model"
     torch.manual_seed(1)
-    config = Wav2Vec2Config(vocab_size=len(LETTERS), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
-                            conv_dim=(16,) * 7, feat_extract_norm=request.param, num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2)
+    config = Wav2Vec2Config(vocab_size=len(LETTERS), hidden_size=32, num_hidden_layers=2,
+                            num_attention_heads=2, intermediate_size=64,
+                            conv_dim=(16,) * 7, feat_extract_norm=request.param, num_conv_pos_embeddings=16,
+                            num_conv_pos_embedding_groups=2)
     model = Wav2Vec2ForCTC(config)
-    torch.nn.init.normal_(model.lm_head.weight, std=1.0)      # so that frames differ in their likeliest letter
+    # so that frames differ in their likeliest letter
+    torch.nn.init.normal_(model.lm_head.weight, std=1.0)
     model.save_pretrained(folder)
     (folder.parent / "vocab.json").write_text(json.dumps({letter: n for n, letter in enumerate(LETTERS)}))
     Wav2Vec2CTCTokenizer(folder.parent / "vocab.json").save_pretrained(folder)
@@ -50,7 +54,8 @@ def plain_transcript(folder, path):
     signal = load_audio(path)
     signal = (signal - signal.mean()) / np.sqrt(signal.var() + 1e-7)
     with torch.no_grad():
-        best = Wav2Vec2ForCTC.from_pretrained(folder).eval()(torch.tensor(signal)[None]).logits[0].argmax(-1).tolist()
+        best = Wav2Vec2ForCTC.from_pretrained(
+            folder).eval()(torch.tensor(signal)[None]).logits[0].argmax(-1).tolist()
     letters = [LETTERS[n] for n, _ in groupby(best)]
     return " ".join("".join(c for c in letters if c != "<pad>").replace("|", " ").split())
 
@@ -68,7 +73,8 @@ def test_ctc_equals_a_plain_forward_pass_one_by_one_and_in_batches(checkpoint, c
 
 def test_ctc_windows_and_small_batches_leave_the_text_alone(checkpoint, clips):
     ctc = CTC(checkpoint, device="cpu", batch_size=1)
-    assert {n: str(t) for n, t in ctc._batches(clips, checkpoint, window=3)} == {n: str(t) for n, t in CTC(checkpoint, device="cpu")._batches(clips, checkpoint)}
+    assert {n: str(t) for n, t in ctc._batches(clips, checkpoint, window=3)} == (
+        {n: str(t) for n, t in CTC(checkpoint, device="cpu")._batches(clips, checkpoint)})
 
 
 def test_ctc_through_the_store_computes_once(checkpoint, clips, tmp_path):
@@ -77,7 +83,8 @@ def test_ctc_through_the_store_computes_once(checkpoint, clips, tmp_path):
     values, failures = extract(store, CTC(checkpoint, device="cpu"), keys, paths)
     again = CTC(checkpoint, device="cpu")
     again.compute = lambda items: pytest.fail("a kept transcript was computed again")
-    assert [str(v) for v in extract(store, again, keys, paths)[0]] == [str(v) for v in values] and not failures
+    assert [str(v) for v in extract(store, again, keys, paths)[0]] == [str(v) for v in values]
+    assert not failures
 
 
 def test_identity_follows_the_weights_not_the_folder(checkpoint, tmp_path):
@@ -90,7 +97,8 @@ def test_identity_follows_the_weights_not_the_folder(checkpoint, tmp_path):
 
 def test_no_model_is_one_sentence_before_any_work(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(StudyError, match="No CTC model"): list(CTC(tmp_path, device="cpu").compute(["nothing.wav"]))
+    with pytest.raises(StudyError, match="No CTC model"):
+        list(CTC(tmp_path, device="cpu").compute(["nothing.wav"]))
     with pytest.raises(StudyError, match="neither a folder"): CTC("facebook/wav2vec2-base-960h", device="cpu")
 
 
@@ -117,7 +125,8 @@ def test_pull_uses_what_is_in_the_cache(tmp_path):
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory):
     "Two spoken sentences, a loud noise and a quiet one."
-    pytest.importorskip("pocketsphinx"); pytest.importorskip("espeakng_loader")
+    pytest.importorskip("pocketsphinx")
+    pytest.importorskip("espeakng_loader")
     from ser_study.data.demo.acted import Clip, synthesise
     folder = tmp_path_factory.mktemp("speech")
     say = ["maybe tomorrow it will be cold", "the airplane is almost full"]
@@ -132,8 +141,11 @@ def sphinx_alone(path):
     "Words and score of a clip by a decoder that has heard nothing else."
     from pocketsphinx import Decoder
     decoder = Decoder(loglevel="FATAL", maxhmmpf=3000)
-    decoder.start_utt(); decoder.process_raw((load_audio(path) * 32768).astype(np.int16).tobytes(), full_utt=True); decoder.end_utt()
-    return "" if decoder.hyp() is None else decoder.hyp().hypstr, None if decoder.hyp() is None else decoder.hyp().score
+    decoder.start_utt()
+    decoder.process_raw((load_audio(path) * 32768).astype(np.int16).tobytes(), full_utt=True)
+    decoder.end_utt()
+    if decoder.hyp() is None: return "", None
+    return decoder.hyp().hypstr, decoder.hyp().score
 
 
 def test_pocketsphinx_forgets_the_clip_before(speech):
@@ -179,7 +191,8 @@ def test_a_dying_worker_costs_its_clip_only():
     results = dict(over_processes(_mortal, paths, workers=2))
     failed = {n for n, r in results.items() if isinstance(r, StudyError)}
     assert failed == {0, 13} and "deadly-1.wav" in str(results[13])
-    assert {n: r for n, r in results.items() if n not in failed} == {n: p for n, p in enumerate(paths) if n not in failed}
+    assert {n: r for n, r in results.items() if n not in failed} == (
+        {n: p for n, p in enumerate(paths) if n not in failed})
 
 
 def edit_distance(a, b):
@@ -213,19 +226,25 @@ def test_normalising_twice_changes_nothing(text):
     assert normalise_words(normalise_words(text)) == normalise_words(text)
 
 
-@pytest.mark.parametrize("one, other", [("I'M ON MY WAY", "i’m on my way"), ("It's 11 o'clock.", "it's eleven o clock"),
-                                        ("forty-two", "42"), ("Café", "café"), ("99 times", "ninety nine times")])
+@pytest.mark.parametrize("one, other",
+                         [("I'M ON MY WAY", "i’m on my way"), ("It's 11 o'clock.", "it's eleven o clock"),
+                                        ("forty-two", "42"), ("Café", "café"),
+                                        ("99 times", "ninety nine times")])
 def test_spellings_of_the_same_words(one, other): assert normalise_words(one) == normalise_words(other)
 
 
-@pytest.mark.parametrize("one, other", [("we'll", "well"), ("4.2", "four two"), ("4.2", "42"), ("100", "ten zero")])
+@pytest.mark.parametrize("one, other",
+                         [("we'll", "well"), ("4.2", "four two"), ("4.2", "42"), ("100", "ten zero")])
 def test_different_words_stay_different(one, other): assert normalise_words(one) != normalise_words(other)
 
 
 def test_table_leaves_out_what_is_missing_and_sums_what_is_not():
-    frame = pd.DataFrame(dict(sex=["female", "male", "male", pd.NA, "male"], emotion=["anger"] * 5, transcript=["a b c", "a b", "c", "d", pd.NA],
+    frame = pd.DataFrame(dict(sex=["female", "male", "male", pd.NA, "male"], emotion=["anger"] * 5,
+                              transcript=["a b c", "a b", "c", "d", pd.NA],
                               hypothesis=["a c", "a b x", "", "d", "d"]), index=[5, 3, 9, 1, 7])
     table = word_error_table(frame, by=["sex", "emotion"])
-    assert table.loc[("female", "anger")].to_dict() == dict(utterances=1, words=3, substitutions=0, deletions=1, insertions=0, wer=1 / 3)
-    assert table.loc[("male", "anger")].to_dict() == dict(utterances=2, words=3, substitutions=0, deletions=1, insertions=1, wer=2 / 3)
+    assert table.loc[("female", "anger")].to_dict() == (
+        dict(utterances=1, words=3, substitutions=0, deletions=1, insertions=0, wer=1 / 3))
+    assert table.loc[("male", "anger")].to_dict() == (
+        dict(utterances=2, words=3, substitutions=0, deletions=1, insertions=1, wer=2 / 3))
     assert len(table) == 2

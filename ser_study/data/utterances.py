@@ -16,9 +16,9 @@ from ..settings import StudyError, nearest
 
 # %% ../../nbs/20_utterances.ipynb #c10fe393
 class Reading(NamedTuple):
-    "What a reader found in a corpus."
-    utterances: pd.DataFrame            # COLUMNS, one row each
-    skipped: list[tuple[str, str]]      # file or line that could not be used, and the reason
+    "The utterances of a corpus, and what its reader could not use."
+    utterances: pd.DataFrame            # COLUMNS, one row each, sorted by name
+    skipped: list[tuple[str, str]]      # a file or line that could not be used, and the reason
     ignored: list[str] = []             # columns of a user's table that the study does not know
 
 SEXES = ("female", "male")
@@ -30,12 +30,14 @@ STYLES = ("scripted", "improvised")
 def _is_votes(votes) -> bool:
     "Whether `votes` maps emotions to counts, not all of them zero."
     return (isinstance(votes, dict) and all(isinstance(emotion, str) for emotion in votes)
-            and all(isinstance(n, numbers.Integral) and n >= 0 for n in votes.values()) and sum(votes.values()) > 0)
+            and all(isinstance(n, numbers.Integral) and n >= 0 for n in votes.values())
+            and sum(votes.values()) > 0)
 
 # %% ../../nbs/20_utterances.ipynb #8dd06b7f
 def _text(description: str, *checks, **options) -> pa.Column:
     "A column of texts that are never empty."
-    return pa.Column("string", [pa.Check.str_length(min_value=1), *checks], nullable=True, description=description, **options)
+    return pa.Column("string", [pa.Check.str_length(min_value=1), *checks], nullable=True,
+                     description=description, **options)
 
 def _count(description: str, low: int, high: int) -> pa.Column:
     "A column of whole numbers from `low` to `high`."
@@ -43,15 +45,18 @@ def _count(description: str, low: int, high: int) -> pa.Column:
 
 def _rating(description: str) -> pa.Column:
     "A column of numbers on a corpus's own scale."
-    return pa.Column("Float64", pa.Check.in_range(float("-inf"), float("inf"), False, False), nullable=True, description=description)
+    return pa.Column("Float64", pa.Check.in_range(float("-inf"), float("inf"), False, False), nullable=True,
+                     description=description)
 
 def _seconds(description: str) -> pa.Column:
     "A column of times in seconds."
-    return pa.Column("Float64", pa.Check.in_range(0, float("inf"), include_max=False), nullable=True, description=description)
+    return pa.Column("Float64", pa.Check.in_range(0, float("inf"), include_max=False), nullable=True,
+                     description=description)
 
 # %% ../../nbs/20_utterances.ipynb #56a35d71
 SCHEMA = pa.DataFrameSchema({
-    "utterance": pa.Column("string", pa.Check.str_length(min_value=1), unique=True, description="a unique name"),
+    "utterance": pa.Column("string", pa.Check.str_length(min_value=1), unique=True,
+                           description="a unique name"),
     "corpus": pa.Column("string", pa.Check.str_length(min_value=1), description="the corpus's key"),
     "path": _text("the audio file, where it is on this machine"),
     "speaker": _text("a speaker's name, unique over all corpora"),
@@ -60,7 +65,8 @@ SCHEMA = pa.DataFrameSchema({
     "emotion": _text("the emotion's name"),
     "sentiment": _text(", ".join(SENTIMENTS), pa.Check.isin(SENTIMENTS)),
     "intensity": _text("one of " + ", ".join(INTENSITIES), pa.Check.isin(INTENSITIES)),
-    "votes": pa.Column(object, pa.Check(_is_votes, element_wise=True), nullable=True, description="counts by emotion"),
+    "votes": pa.Column(object, pa.Check(_is_votes, element_wise=True), nullable=True,
+                       description="counts by emotion"),
     **{rating: _rating("a mean rating, a number") for rating in ("valence", "arousal", "dominance")},
     "transcript": _text("the words that were said"),
     "sentence": _text("which of a corpus's fixed sentences was said"),
@@ -86,36 +92,44 @@ def utterance_name(corpus: str,   # the corpus's key
     return f"{corpus}/{Path(path).relative_to(root).with_suffix('').as_posix()}"
 
 # %% ../../nbs/20_utterances.ipynb #4c2927e7
-def _refusal(frame: pd.DataFrame, source: str, row: int, column: str, expected: str, more: int = 0) -> StudyError:
-    "The sentence about one cell; `more` other rows have the same fault."
-    where = f"line {frame.index[row]}" if frame.index.name == "line" else f"utterance {frame['utterance'].iloc[row]}"
+def _refusal(frame: pd.DataFrame, source: str, row: int, column: str, expected: str,
+             more: int = 0) -> StudyError:
+    "The error about one entry of the table; `more` other rows have the same fault."
+    if frame.index.name == "line": where = f"line {frame.index[row]}"
+    else: where = f"utterance {frame['utterance'].iloc[row]}"
     found = frame[column].iloc[row]
     if isinstance(found, str): found = repr(found)
     elif pd.api.types.is_scalar(found) and pd.isna(found): found = "nothing"
-    return StudyError(f"{source}, {where}: {column} is {found}, expected {expected}" + (f" (and {more} more)." if more else "."))
+    return StudyError(f"{source}, {where}: {column} is {found}, expected {expected}"
+                      + (f" (and {more} more)." if more else "."))
 
 # %% ../../nbs/20_utterances.ipynb #84fa48c0
 def _check_cells(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     "`frame` with each column in its type; `StudyError` for the first column with a fault."
     try: return SCHEMA.validate(frame.reset_index(drop=True), lazy=True)
     except pa.errors.SchemaErrors as error:
-        cases = error.failure_cases.dropna(subset="index")   # a check that crashed on a cell of the wrong type has no index
+        # a check that crashed on a value of the wrong type has no index
+        cases = error.failure_cases.dropna(subset="index")
         column = cases["column"].iloc[0]
         cases = cases[cases["column"] == column]
-        again = (cases["check"] == "field_uniqueness") & ~cases["failure_case"].duplicated()   # a name's first row is not at fault
+        # where a name is there twice, its first row is not at fault
+        again = (cases["check"] == "field_uniqueness") & ~cases["failure_case"].duplicated()
         rows = sorted(set(cases.loc[~again, "index"].astype(int)))
-        raise _refusal(frame, source, rows[0], column, SCHEMA.columns[column].description, len(rows) - 1) from None
+        raise _refusal(frame, source, rows[0], column, SCHEMA.columns[column].description,
+                       len(rows) - 1) from None
 
 # %% ../../nbs/20_utterances.ipynb #27faa1d0
-def validate(frame: pd.DataFrame,   # some of COLUMNS, at least utterance and corpus; the index may be called "line"
+def validate(frame: pd.DataFrame,   # at least utterance and corpus; its index may be called "line"
              source: str,           # the file or corpus, for error messages
-             ) -> pd.DataFrame:     # all of COLUMNS in their order and types, sorted by utterance; attrs are kept
-    "Check a table of utterances and complete its columns. `StudyError` names source, line or utterance, column, what was expected and found."
+             ) -> pd.DataFrame:     # all of COLUMNS in their order and types, sorted by utterance
+    """Check a table of utterances and complete its columns. `StudyError` names the source, the line or
+    utterance, the column, what was found and what was expected."""
     for name in frame.columns:
-        if name not in COLUMNS: raise StudyError(f"{source}: no column is called {name!r}.{nearest(str(name), COLUMNS)}")
+        if name not in COLUMNS:
+            raise StudyError(f"{source}: no column is called {name!r}.{nearest(str(name), COLUMNS)}")
     full = frame.reindex(columns=list(COLUMNS))
     checked = _check_cells(full.astype({"votes": object}).where(full.notna(), None), source)
     late = (checked["start"] > checked["end"]).fillna(False).to_numpy()
-    if late.any(): raise _refusal(full, source, int(late.argmax()), "start", "no more than end", int(late.sum()) - 1)
-    checked.attrs = dict(frame.attrs)
+    if late.any():
+        raise _refusal(full, source, int(late.argmax()), "start", "no more than end", int(late.sum()) - 1)
     return checked.sort_values("utterance", ignore_index=True)

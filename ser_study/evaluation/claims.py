@@ -39,32 +39,48 @@ class Claim:
 
     def __post_init__(self):
         "`StudyError` for a claim that no test could read."
-        if not self.id.startswith(self.paper[:2] + "."): raise StudyError(f"claims.toml, claim {self.id}: its number does not begin with that of {self.paper}.")
-        if self.basis not in BASES or self.expects not in EXPECTS: raise StudyError(f"claims.toml, claim {self.id}: basis is one of {', '.join(BASES)}, expects one of {', '.join(EXPECTS)}.")
-        if (self.expects == "equal") != (self.margin > 0): raise StudyError(f"claims.toml, claim {self.id}: a margin goes with expects = \"equal\", and with nothing else.")
-        if sum(bool(getattr(self, way)) for way in WAYS) > 1: raise StudyError(f"claims.toml, claim {self.id}: there is one way to test a claim, of {', '.join(WAYS)}.")
-        if self.systems and self.metric not in METRICS and self.metric.split()[0] not in CLASS_METRICS: raise StudyError(f"claims.toml, claim {self.id}: predictions have no metric {self.metric!r}.")
+        if problem := self._problem(): raise StudyError(f"claims.toml, claim {self.id}: {problem}")
+
+    def _problem(self) -> str:
+        "A sentence on what is wrong; empty for a good claim."
+        number, bases, directions = self.paper[:2], ", ".join(BASES), ", ".join(EXPECTS)
+        if not self.id.startswith(f"{number}."): return f"its number does not begin with {number}."
+        if self.basis not in BASES: return f"basis is one of {bases}, not {self.basis!r}."
+        if self.expects not in EXPECTS: return f"expects is one of {directions}, not {self.expects!r}."
+        if (self.expects == "equal") != (self.margin > 0):
+            return "a margin goes with expects = \"equal\", and with nothing else."
+        if sum(bool(getattr(self, way)) for way in WAYS) > 1:
+            return f"there is one way to test a claim, of {', '.join(WAYS)}."
+        known = self.metric in METRICS or self.metric.split()[0] in CLASS_METRICS
+        return f"predictions have no metric {self.metric!r}." if self.systems and not known else ""
 
 # %% ../../nbs/65_claims.ipynb #6a6c402d
-def published_difference(claim: Claim) -> float | None:   # in shares, where the paper prints percent; None where it prints no number
-    "What the paper prints for the comparison. `StudyError` where papers/NN.csv has no such number."
+def published_difference(claim: Claim) -> float | None:   # in shares where the paper prints percent
+    """What the paper prints for the comparison; None where it prints no number.
+    `StudyError` where papers/NN.csv has no such number."""
     if not claim.printed: return None
     table = load_published(claim.paper).set_index(["item", "row", "column"])
     values = []
     for place in claim.printed:
-        if tuple(place) not in table.index: raise StudyError(f"claims.toml, claim {claim.id}: papers/{claim.paper[:2]}.csv has no {', '.join(place)}.")
+        if tuple(place) not in table.index:
+            file = f"papers/{claim.paper[:2]}.csv"
+            raise StudyError(f"claims.toml, claim {claim.id}: {file} has no {', '.join(place)}.")
         found = table.loc[tuple(place)]
         values.append(found.value * (.01 if found.unit in ("%", "points") else 1))
     return float(values[0] - values[1] if len(values) == 2 else values[0])
 
 # %% ../../nbs/65_claims.ipynb #ec139847
+def _read_claim(entry: dict) -> Claim:
+    "A claim from its table in claims.toml; `StudyError` for an unknown key."
+    if unknown := set(entry) - set(Claim.__dataclass_fields__):
+        raise StudyError(f"claims.toml, claim {entry.get('id')}: no claim has {', '.join(sorted(unknown))}.")
+    return Claim(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
+
 def load_claims() -> list[Claim]:
-    "All claims. `StudyError` for a key that there is not, a claim given twice, or a published number that there is not."
-    read = tomllib.loads((files("ser_study.evaluation") / "papers" / "claims.toml").read_text(encoding="utf-8"))["claim"]
-    claims = []
-    for entry in read:
-        if unknown := set(entry) - set(Claim.__dataclass_fields__): raise StudyError(f"claims.toml, claim {entry.get('id')}: no claim has {', '.join(sorted(unknown))}.")
-        claims.append(Claim(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}))
-        published_difference(claims[-1])
-    if len({claim.id for claim in claims}) < len(claims): raise StudyError("claims.toml: a claim's number is given twice.")
+    "All claims. `StudyError` for an unknown key, a claim given twice, or an unknown published number."
+    text = (files("ser_study.evaluation") / "papers" / "claims.toml").read_text(encoding="utf-8")
+    claims = [_read_claim(entry) for entry in tomllib.loads(text)["claim"]]
+    for claim in claims: published_difference(claim)
+    if len({claim.id for claim in claims}) < len(claims):
+        raise StudyError("claims.toml: a claim's number is given twice.")
     return claims

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'CLASS_METRICS', 'confusion_counts', 'recall', 'precision', 'f1', 'weighted_accuracy',
-           'unweighted_accuracy', 'macro_f1', 'weighted_f1', 'resampled', 'score_intervals', 'printed_weighted_f1']
+           'unweighted_accuracy', 'macro_f1', 'weighted_f1', 'printed_weighted_f1', 'resampled', 'score_intervals']
 
 # %% ../../nbs/61_classification.ipynb #7face53c
 import numpy as np, pandas as pd
@@ -15,7 +15,7 @@ def confusion_counts(true: np.ndarray,         # (n,) class numbers
                      predicted: np.ndarray,    # (n,) or (seeds, n); seeds are summed
                      classes: int,             # c
                      groups: np.ndarray,       # (n,) speaker of each row
-                     ) -> np.ndarray:          # (units, c, c) of speakers, or of rows where there are few speakers
+                     ) -> np.ndarray:          # (units, c, c) of speakers, or of rows if speakers are few
     "How often each unit's rows of a true class were given each class."
     units = resampling_units(groups)
     unit_of = np.empty(len(true), dtype=int)
@@ -29,18 +29,24 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     "above / below, NaN where that is 0 / 0."
     return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
 
+def _correct(counts: np.ndarray) -> np.ndarray:
+    "(..., c, c) -> (..., c): the rows of each class that were found."
+    return np.diagonal(counts, axis1=-2, axis2=-1)
+
 def recall(counts: np.ndarray) -> np.ndarray:
     "(..., c, c) -> (..., c): the share of a class's rows that were found. NaN where it has none."
-    return _ratio(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1))
+    return _ratio(_correct(counts), counts.sum(axis=-1))
 
 def precision(counts: np.ndarray) -> np.ndarray:
-    "(..., c, c) -> (..., c): the share of a class's predictions that were right. 0 where a class was never predicted, NaN where it also has no rows."
-    below = counts.sum(axis=-2)
-    return np.where((below == 0) & (counts.sum(axis=-1) > 0), 0.0, _ratio(np.diagonal(counts, axis1=-2, axis2=-1), below))
+    """(..., c, c) -> (..., c): the share of a class's predictions that were right.
+    0 where a class was never predicted, NaN where it also has no rows."""
+    predicted, rows = counts.sum(axis=-2), counts.sum(axis=-1)
+    return np.where((predicted == 0) & (rows > 0), 0.0, _ratio(_correct(counts), predicted))
 
 def f1(counts: np.ndarray) -> np.ndarray:
-    "(..., c, c) -> (..., c): harmonic mean of precision and recall. NaN where a class has neither rows nor predictions."
-    return _ratio(2 * np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1) + counts.sum(axis=-2))
+    """(..., c, c) -> (..., c): harmonic mean of precision and recall.
+    NaN where a class has neither rows nor predictions."""
+    return _ratio(2 * _correct(counts), counts.sum(axis=-1) + counts.sum(axis=-2))
 
 # %% ../../nbs/61_classification.ipynb #1ecdc7c3
 def weighted_accuracy(counts: np.ndarray) -> np.ndarray:
@@ -63,35 +69,36 @@ def weighted_f1(counts: np.ndarray) -> np.ndarray:
 METRICS = dict(WA=weighted_accuracy, UA=unweighted_accuracy, macro_f1=macro_f1, weighted_f1=weighted_f1)
 CLASS_METRICS = dict(precision=precision, recall=recall, f1=f1)
 
-# %% ../../nbs/61_classification.ipynb #03c4d082
-def resampled(counts: np.ndarray,    # (units, ...)
-              resamples: int, seed: int) -> np.ndarray:   # (resamples, ...)
-    "Sums over units drawn with replacement."
-    weights = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=resamples)
-    return np.tensordot(weights.astype(float), counts.astype(float), axes=1)
-
-def score_intervals(counts: np.ndarray,      # (units, c, c)
-                    resamples: int = 1000, seed: int = 0,
-                    ) -> pd.DataFrame:       # metric, class (missing: over all), value, low, high, support (rows, over all seeds)
-    "Every score with its 95 % percentile interval over units."
-    total, drawn = counts.sum(axis=0), resampled(counts, resamples, seed)
-    table = []
-    for name, score in METRICS.items(): table.append((name, pd.NA, score(total), np.nanquantile(score(drawn), [.025, .975]), total.sum()))
-    for name, score in CLASS_METRICS.items():
-        for number, each in enumerate(score(drawn).T):
-            interval = np.nanquantile(each, [.025, .975]) if not np.isnan(each).all() else (np.nan, np.nan)
-            table.append((name, number, score(total)[number], interval, total[number].sum()))
-    return pd.DataFrame([dict(metric=name, **{"class": number}, value=float(value), low=float(low), high=float(high), support=int(support))
-                         for name, number, value, (low, high), support in table]).astype({"class": "Int64"})
-
-# %% ../../nbs/61_classification.ipynb #6e273fc1
-import numpy as np
-
 # %% ../../nbs/61_classification.ipynb #e9421d9e
 def printed_weighted_f1(counts: np.ndarray,    # (..., c, c) confusion counts, rows are the true classes
                         ) -> np.ndarray:       # (...), between 0 and the sum of N / N_i
     "Sum of N / N_i F1_i over the classes that occur, as paper 02 prints it. NaN where there is no row."
     support = counts.sum(axis=-1)
-    share = np.divide(support, support.sum(axis=-1, keepdims=True), out=np.full(support.shape, np.nan), where=support > 0)
-    terms = f1(counts) / share
+    share = _ratio(support, np.broadcast_to(support.sum(axis=-1, keepdims=True), support.shape))
+    terms = np.divide(f1(counts), share, out=np.full(support.shape, np.nan), where=support > 0)
     return np.where((support > 0).any(axis=-1), np.nansum(terms, axis=-1), np.nan)
+
+# %% ../../nbs/61_classification.ipynb #03c4d082
+def resampled(counts: np.ndarray,    # (units, ...)
+              resamples: int, seed: int) -> np.ndarray:   # (resamples, ...)
+    "Sums over units drawn with replacement."
+    equally = np.full(len(counts), 1 / len(counts))
+    weights = np.random.default_rng(seed).multinomial(len(counts), equally, size=resamples)
+    return np.tensordot(weights.astype(float), counts.astype(float), axes=1)
+
+def _score(metric: str, number, value: float, drawn: np.ndarray, support: int) -> dict:
+    "One row of `score_intervals`: a value with the quantiles of its resamples."
+    low, high = (np.nan, np.nan) if np.isnan(drawn).all() else np.nanquantile(drawn, [.025, .975])
+    return {"metric": metric, "class": number, "value": float(value), "low": float(low), "high": float(high),
+            "support": int(support)}
+
+def score_intervals(counts: np.ndarray,      # (units, c, c)
+                    resamples: int = 1000, seed: int = 0,
+                    ) -> pd.DataFrame:       # metric, class (missing: over all), value, low, high, support
+    "Every score with its 95 % percentile interval over units; support is the number of rows, over all seeds."
+    total, drawn = counts.sum(axis=0), resampled(counts, resamples, seed)
+    table = [_score(name, pd.NA, score(total), score(drawn), total.sum()) for name, score in METRICS.items()]
+    for name, score in CLASS_METRICS.items():
+        values, draws, rows = score(total), score(drawn), total.sum(axis=1)
+        table += [_score(name, c, values[c], draws[:, c], rows[c]) for c in range(len(total))]
+    return pd.DataFrame(table).astype({"class": "Int64"})
