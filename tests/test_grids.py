@@ -23,9 +23,8 @@ rows = [dict(row="moves", published=.6, reproduced=moves, low=moves - .05, high=
         dict(row="stays", published=.6, reproduced=stays, low=stays - .05, high=stays + .05),
         dict(row="no interval", published=.6, reproduced=9 * gain, low=9 * gain, high=9 * gain),
         dict(row="ours alone", reproduced=gain * 9, low=0, high=1)]
-table = pd.DataFrame(rows).assign(item="Table 1", column="UA", paper="01_tiny", protocol="paper", n=3,
-                                  seeds=1, corpus=corpora, profile="demo", comparable="replication", verdict="")
-table = table[RESULTS]
+place = dict(paper="01_tiny", item="Table 1", column="UA", protocol="paper", corpus=corpora, profile="demo")
+table = pd.DataFrame(rows).assign(**place, n=3, seeds=1, comparable="replication", verdict="")[RESULTS]
 run.write(table, table[["row"]], corpora={}, checkpoints={}, seeds=[seed], defects=[])''']
 
 
@@ -111,3 +110,11 @@ def test_a_mistake_stops_before_any_run(clone, grid, fixed, said):
     with pytest.raises(StudyError, match=re.escape(said)):
         run_grid("01", grid, fixed, load_settings(clone / "settings.ini"), told.append)
     assert told == [] and sorted(clone.rglob("*")) == before
+
+
+def test_the_study_is_quiet(clone):
+    "One line for each paper, and no bar where no terminal shows it."
+    code = "from ser_study.commands import cli; cli.site = lambda: None; cli.study()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=clone, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "", done.stderr[-2000:]
+    assert re.fullmatch(r"1 of 1, \d\d:\d\d so far: 01_tiny\n", done.stdout), done.stdout

@@ -8,6 +8,7 @@ from ser_study.data.corpora import load_corpora
 from ser_study.evaluation.published import RESULTS, load_published
 from ser_study.settings import load_settings
 from ser_study.features.store import FeatureStore
+from ser_study.study.runs import execute
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPER = "01_toh2025_hybrid_clustering"
@@ -194,6 +195,17 @@ def test_hostile_texts_are_shown_and_not_run(reference):
     assert not [output[:200] for output in outputs if "<script" in output]
     assert sum("&lt;script&gt;alert(1)" in output for output in outputs) >= 1
     assert "right to left" in "".join(outputs)
+
+
+def test_the_answer_stands_where_it_was_promised(tmp_path):
+    "The first screen of an executed report shows the text that the last cell wrote."
+    v4 = nbformat.v4
+    sources = ["from ser_study.study.essay import Answer", "answer = Answer()", "answer.write('**42**')"]
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(source) for source in sources])
+    notebook.metadata.kernelspec = dict(name="python3", display_name="python3", language="python")
+    nbformat.write(notebook, tmp_path / "essay.ipynb")
+    _, first, last = execute(tmp_path / "essay.ipynb", {}, tmp_path).cells
+    assert [output.data["text/markdown"] for output in first.outputs] == ["**42**"] and last.outputs == []
 
 
 # Parameters, kills, company

@@ -123,10 +123,11 @@ def _shorten(path: Path, settings: Settings) -> str:
 @app.command()
 def study() -> None:
     "Run all papers on the demo corpora, then build the site: nothing is downloaded."
-    settings, start = load_settings(), time.monotonic()
+    settings = load_settings()
     os.environ["TQDM_DISABLE"] = "1"
     from tqdm import tqdm
     from ser_study.study.runs import run_paper
+    start = time.monotonic()
     notebooks = sorted((settings.root / "nbs" / "papers").glob("*.ipynb"))
     bar = tqdm(notebooks, unit="paper", disable=None)
     for number, notebook in enumerate(bar, start=1):

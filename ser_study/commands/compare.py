@@ -171,7 +171,7 @@ def format_differences(differences: dict[str, tuple]) -> list[str]:
              for name, (first, second) in differences.items()]
     return lines or ["  the same"]
 
-# %% ../../nbs/91_compare.ipynb #923a6ad9
+# %% ../../nbs/91_compare.ipynb #adf93423
 def format_rows(rows: pd.DataFrame,    # returned by `differing_rows`
                 compared: int,         # rows of the two tables together
                 shown: int,            # at most so many rows
@@ -212,7 +212,7 @@ def format_tests(tests: pd.DataFrame,   # returned by `paired_tests`
         lines.append(f"  Equal to the last bit, so not tested: {count}{names}")
     return lines
 
-# %% ../../nbs/91_compare.ipynb #91242c41
+# %% ../../nbs/91_compare.ipynb #7430b1e8
 def format_clusters(agreement: pd.DataFrame) -> list[str]:   # returned by `compare_clusters`
     "Adjusted Rand indices as lines."
     if agreement.empty:
@@ -225,7 +225,7 @@ def format_clusters(agreement: pd.DataFrame) -> list[str]:   # returned by `comp
                      f"HDBSCAN {row.HDBSCAN:.3f}, " f"{row.utterances:.0f} utterances, {row.seeds} seeds")
     return lines
 
-# %% ../../nbs/91_compare.ipynb #c483ee10
+# %% ../../nbs/91_compare.ipynb #ef1435d1
 def compare_predictions(a: Run, b: Run, shown: int) -> list[str]:
     "The comparison of two runs' predictions as lines, or the reason why there is none."
     if a.paper != b.paper: return ["  The runs are of different papers: their predictions are not paired."]

@@ -182,7 +182,7 @@ def _check_processor(settings: Settings) -> Check:
     return make_check("processor", settings.workers <= cores, f"{cores} cores, {settings.workers} workers",
                       f"set workers = {cores} in settings.ini")
 
-# %% ../../nbs/90_doctor.ipynb #052fc87c
+# %% ../../nbs/90_doctor.ipynb #f92b25cd
 def _check_folder(name: str, folder: Path) -> Check:
     "Whether a folder can be written, or made."
     writable = os.access(_nearest_folder(folder), os.W_OK)

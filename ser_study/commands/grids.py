@@ -12,7 +12,7 @@ import tempfile, textwrap, time
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-import matplotlib.pyplot as plt, nbformat, numpy as np, pandas as pd, papermill
+import matplotlib.pyplot as plt, nbformat, pandas as pd, papermill
 from tqdm import tqdm
 from ..data.corpora import load_corpora
 from ..evaluation.published import RESULTS
@@ -132,7 +132,7 @@ def _public(name: str, text: str) -> str:
     "A parameter's value as a report may show it."
     return public_corpora(text) if name == "corpora" else text
 
-# %% ../../nbs/92_grids.ipynb #3c7b3939
+# %% ../../nbs/92_grids.ipynb #0313f298
 BELOW = ("The published results with an interval that move most, in widths of that interval. They are shown "
          "because they move: a difference inside the intervals may be chance.")
 
@@ -202,7 +202,7 @@ def _run_all(paper: str, values: dict[str, list[str]], fixed: dict[str, str], se
         if label in failed: say(f"{label} failed: {failed[label]}")
     return made, failed
 
-# %% ../../nbs/92_grids.ipynb #24f4c05e
+# %% ../../nbs/92_grids.ipynb #b7cb20e4
 def run_grid(paper: str,                   # its number, or the beginning of its name
              grid: dict[str, str],         # name -> values, as `grid_values` takes them
              fixed: dict[str, str],        # other parameters

@@ -33,7 +33,7 @@ def _place(value: str | float, ends: tuple[float, float]) -> float:
     inside = min(max(float(value), ends[0]), ends[1])
     return round((inside - ends[0]) / (ends[1] - ends[0]) * WIDTH, 1)
 
-# %% ../../nbs/80d_site_figures.ipynb #ec984b4f
+# %% ../../nbs/80d_site_figures.ipynb #bc106079
 def _ground(height: int, ends: tuple[float, float], wanted: tuple[float, float] | None) -> str:
     "The shaded side, and the line at zero."
     svg = ""
@@ -61,7 +61,7 @@ def _diamond(published: str, height: int, ends: tuple[float, float]) -> str:
     return (f'<path class="printed" d="M{_place(published, ends)} {height / 2 - 5}l4.5 5l-4.5 5l-4.5 -5z">'
             f"<title>published: {escape(published)}</title></path>")
 
-# %% ../../nbs/80d_site_figures.ipynb #c953b145
+# %% ../../nbs/80d_site_figures.ipynb #59adff76
 def interval_svg(bars: list[tuple],              # (name, value, low, high, title): texts; low, high may be ""
                  published: str,                 # a number, or empty
                  ends: tuple[float, float],      # of the scale

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['FILES', 'public_corpora', 'run_name', 'missing_files', 'finished_runs', 'keep_finished', 'find_run']
 
-# %% ../../nbs/70c_folders.ipynb #93f8cd17
+# %% ../../nbs/70c_folders.ipynb #fbe58d0d
 import re, sys
 from pathlib import Path
 from ..settings import Settings, StudyError, nearest
 
-# %% ../../nbs/70c_folders.ipynb #0654077e
+# %% ../../nbs/70c_folders.ipynb #ba42e6c7
 def public_corpora(corpora: str) -> str:
     "The parameter `corpora` as a report may show it: of a path only the file's name."
     return ",".join(Path(name.strip()).name for name in corpora.split(","))
@@ -23,7 +23,7 @@ def run_name(parameters: dict, defaults: dict) -> str:
     name = ",".join(["+".join(Path(corpus).stem for corpus in corpora), *changed])
     return re.sub(r"[^\w.+=,-]+", "-", name)
 
-# %% ../../nbs/70c_folders.ipynb #3f915646
+# %% ../../nbs/70c_folders.ipynb #e584c8b2
 FILES = ("report.ipynb", "results.csv", "run.json")   # a finished run has them
 
 def missing_files(folder: Path, files: tuple[str, ...] = FILES) -> list[str]:
@@ -46,7 +46,7 @@ def keep_finished(folders: list[Path], files: tuple[str, ...] = FILES) -> list[P
         else: done.append(folder)
     return done
 
-# %% ../../nbs/70c_folders.ipynb #99961336
+# %% ../../nbs/70c_folders.ipynb #ade613e1
 def find_run(text: str, settings: Settings) -> Path:
     "The folder of a run; `StudyError` that lists the finished runs where none or several fit."
     if text and (Path(text) / FILES[-1]).is_file(): return Path(text).resolve()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SENTENCES', 'MOODS', 'COLUMNS', 'read_name', 'make_own_table', 'OwnRuns', 'find_differences', 'draw_differences']
 
-# %% ../../nbs/73a_own_corpus.ipynb #63bf4754
+# %% ../../nbs/73a_own_corpus.ipynb #9b800766
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from IPython.display import SVG, Markdown
@@ -14,7 +14,7 @@ from ..settings import Settings, StudyError
 from .reporting import show_table
 from .runs import run_paper
 
-# %% ../../nbs/73a_own_corpus.ipynb #c81ebb47
+# %% ../../nbs/73a_own_corpus.ipynb #ac279033
 SENTENCES = dict(tram="The tram leaves at ten past nine", letter="There is a letter on the kitchen table",
                  door="Somebody has left the door open", soup="The soup has been on the stove for an hour")
 MOODS = dict(glad="happiness", cross="anger", low="sadness", plain="neutral")
@@ -41,7 +41,7 @@ def make_own_table(folder: Path) -> Path:
     pd.DataFrame(rows).to_csv(corpus / "demo_own.csv", index=False)
     return corpus / "demo_own.csv"
 
-# %% ../../nbs/73a_own_corpus.ipynb #d9953e71
+# %% ../../nbs/73a_own_corpus.ipynb #fa610c14
 COLUMNS = ["row", "column", "protocol", "reproduced", "low", "high", "n"]
 
 class OwnRuns:
@@ -77,7 +77,7 @@ class OwnRuns:
         if paper not in self.folders: return Markdown("No run, no figure.")
         return SVG(str(self.folders[paper] / "figures" / f"{name}.svg"))
 
-# %% ../../nbs/73a_own_corpus.ipynb #85a387d9
+# %% ../../nbs/73a_own_corpus.ipynb #a298650d
 def find_differences(runs: OwnRuns,
                      questions: list[dict],    # paper, question, item, row (a regular expression), column
                      ) -> pd.DataFrame:
