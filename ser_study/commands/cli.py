@@ -122,7 +122,7 @@ def _shorten(path: Path, settings: Settings) -> str:
 # %% ../../nbs/95_cli.ipynb #dedec0d7
 @app.command()
 def study() -> None:
-    "Run all papers on the demo corpora, then build the site: nothing is downloaded."
+    "Run papers 01 to 05 on the demo corpora, then build the site: nothing is downloaded."
     settings = load_settings()
     os.environ["TQDM_DISABLE"] = "1"
     from tqdm import tqdm
