@@ -6,7 +6,7 @@
 __all__ = ['UNCLEAR', 'F1_OF_FEAR', 'MADE_UP', 'summarise_texts', 'judge_gain', 'describe_gain', 'count_effects', 'judge_recall',
            'best_system', 'answer_questions', 'answer_first', 'list_assumptions']
 
-# %% ../../../nbs/76g_texts_answers.ipynb #f50b6526
+# %% ../../../nbs/76g_texts_answers.ipynb #22840f28
 import pandas as pd
 from scipy.stats import fisher_exact
 from ...evaluation.classification import macro_f1
@@ -15,7 +15,7 @@ from .material import FOLDS, VALIDATION, Material
 from .scores import exact_interval
 from .systems import FINETUNED, PAPER_CHECKPOINT, Outcome
 
-# %% ../../../nbs/76g_texts_answers.ipynb #63facb3e
+# %% ../../../nbs/76g_texts_answers.ipynb #fc5da4e0
 def summarise_texts(material: Material, defects: pd.DataFrame) -> str:
     "How many texts there are, and of the rarest emotion."
     train, test = material.count("train"), material.count("test")
@@ -42,7 +42,7 @@ def count_effects(gains: pd.DataFrame) -> str:   # of `compare_weightings`
     return (f"of {len(effects)} comparisons weights help in {effects.count('helps')} and harm in "
             f"{effects.count('harms')}; in {effects.count(UNCLEAR)} {UNCLEAR}")
 
-# %% ../../../nbs/76g_texts_answers.ipynb #18b48f29
+# %% ../../../nbs/76g_texts_answers.ipynb #bbc4bf6a
 F1_OF_FEAR = .29   # Table 6, at a recall of 1.00
 
 def judge_recall(material: Material) -> str:
@@ -59,7 +59,7 @@ def judge_recall(material: Material) -> str:
             f"{round(6 / precision)} texts were called fear to find six. "
             f"The exact interval of the recall begins at {lowest:.2f}.")
 
-# %% ../../../nbs/76g_texts_answers.ipynb #8f2871d1
+# %% ../../../nbs/76g_texts_answers.ipynb #088d4c2f
 MADE_UP = ("*These texts are made up. The numbers show that everything runs; they say nothing about emotions "
            "or about the paper.*\n\n")
 
@@ -73,7 +73,7 @@ def best_system(outcome: Outcome) -> tuple[float, str]:
     totals = {name: outcome.counts("paper", name).sum(axis=0) for name in outcome.configurations("paper")}
     return max((float(macro_f1(total)), name) for name, total in totals.items())
 
-# %% ../../../nbs/76g_texts_answers.ipynb #edaa9368
+# %% ../../../nbs/76g_texts_answers.ipynb #3ac404ec
 def answer_questions(outcome: Outcome, gains: pd.DataFrame) -> str:   # of `compare_weightings`
     "Both questions, for all systems."
     material = outcome.material
@@ -90,7 +90,7 @@ def answer_questions(outcome: Outcome, gains: pd.DataFrame) -> str:   # of `comp
         f"{in_folds}):",
         *_gain_lines(of_lead, with_system=False)])
 
-# %% ../../../nbs/76g_texts_answers.ipynb #1de3b53e
+# %% ../../../nbs/76g_texts_answers.ipynb #a2de0bc0
 def _mean_found(outcome: Outcome, weighting: str) -> float:
     "How many of the task's test texts of the rarest emotion the leading system finds, a mean over seeds."
     total, rare = outcome.counts("paper", f"{outcome.lead}, {weighting}").sum(axis=0), outcome.material.rare
@@ -103,15 +103,15 @@ def answer_first(outcome: Outcome, gains: pd.DataFrame, demo: bool) -> str:   # 
     lines = gains[(gains.measure == "macro F1") & (gains.system == outcome.lead)]
     plain, weighted = (_mean_found(outcome, weighting) for weighting in ("unweighted", "weighted (eq 2)"))
     return (MADE_UP if demo else "") + "\n".join([
-        f"- **Does weighting help?** Over all systems, measures and protocols, {count_effects(gains)}. Macro F1 "
-        f"of the leading system ({outcome.lead}), weighted less unweighted:",
+        f"- **Does weighting help?** Over all systems, measures and protocols, {count_effects(gains)}. "
+        f"Macro F1 of the leading system ({outcome.lead}), weighted less unweighted:",
         *_gain_lines(lines, with_system=False),
         f"- **What is a recall of 1.00 worth?** Of six texts its exact 95 % interval begins at "
         f"{exact_interval(6, 6)[0]:.2f}. Texts of {name} tested in the task's split here: {support}. The "
         f"leading system finds {plain:.1f} of them unweighted and {weighted:.1f} with eq 2, a mean over "
         f"{len(outcome.seeds)} seeds."])
 
-# %% ../../../nbs/76g_texts_answers.ipynb #18ee31c7
+# %% ../../../nbs/76g_texts_answers.ipynb #d6135de7
 def list_assumptions(models: list[str],         # keys of FINETUNED
                      recipes: dict[str, dict],  # model -> fields of FinetuningRecipe
                      trials: int,               # of the search for weights
