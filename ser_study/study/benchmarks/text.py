@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['LONGEST', 'TURNS', 'BATCH', 'load_or_demo', 'choose_texts', 'choose_dialogues', 'TextContest', 'padded_probabilities',
-           'padding_difference', 'bf16_difference', 'ConversationContest', 'compare', 'describe_factors']
+           'padding_difference', 'bf16_difference', 'ConversationContest', 'train_in_the_loop', 'compare',
+           'describe_factors']
 
-# %% ../../../nbs/71b_benchmarks_text.ipynb #5567be41
+# %% ../../../nbs/71b_benchmarks_text.ipynb #02faafc9
 from dataclasses import dataclass
 from functools import cached_property
 import numpy as np, pandas as pd, torch
@@ -25,7 +26,7 @@ from ...protocol.dialogues import places_in_dialogues, windows
 from ...settings import Settings, StudyError
 from ..timing import times_faster
 
-# %% ../../../nbs/71b_benchmarks_text.ipynb #29fd8495
+# %% ../../../nbs/71b_benchmarks_text.ipynb #0232913a
 def load_or_demo(corpus: str, demo: str, settings: Settings) -> tuple[str, pd.DataFrame]:
     "Key and utterances of a corpus; of the demo corpus where it is not found."
     try: return corpus, load_corpora(corpus, settings).utterances
@@ -43,9 +44,19 @@ def choose_dialogues(utterances: pd.DataFrame, most: int) -> pd.DataFrame:
     names = spoken.dialogue.unique()[:np.searchsorted(sizes, most)]
     return spoken[spoken.dialogue.isin(names)].reset_index(drop=True)
 
-# %% ../../../nbs/71b_benchmarks_text.ipynb #b2d7b209
+# %% ../../../nbs/71b_benchmarks_text.ipynb #65d49f48
 LONGEST = 128   # tokens, to which the plain way pads
 
+def _plain_arguments(seed: int) -> TrainingArguments:
+    "One epoch by the recipe's batch size and rate, with AdamW that is not fused."
+    recipe = FinetuningRecipe()
+    return TrainingArguments(
+        "unused", num_train_epochs=1, per_device_train_batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate, weight_decay=0.0, warmup_steps=3, optim="adamw_torch",
+        use_cpu=True, seed=seed, save_strategy="no", logging_strategy="no", report_to="none",
+        disable_tqdm=True, log_level="error")
+
+# %% ../../../nbs/71b_benchmarks_text.ipynb #2551a4e0
 @dataclass(frozen=True)
 class TextContest:
     "The texts on which both ways train MiniLM, from the same first weights."
@@ -83,16 +94,7 @@ class TextContest:
         trainer.remove_callback(PrinterCallback)
         return trainer.train().training_loss, model
 
-def _plain_arguments(seed: int) -> TrainingArguments:
-    "One epoch by the recipe's batch size and rate, with AdamW that is not fused."
-    recipe = FinetuningRecipe()
-    return TrainingArguments(
-        "unused", num_train_epochs=1, per_device_train_batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate, weight_decay=0.0, warmup_steps=3, optim="adamw_torch",
-        use_cpu=True, seed=seed, save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True,
-        log_level="error")
-
-# %% ../../../nbs/71b_benchmarks_text.ipynb #751793d7
+# %% ../../../nbs/71b_benchmarks_text.ipynb #2017b954
 @torch.inference_mode()
 def padded_probabilities(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
                          samples: TextSamples) -> np.ndarray:   # (n, c)
@@ -115,7 +117,7 @@ def bf16_difference(contest: TextContest, model: PreTrainedModel) -> float:   # 
     with torch.autocast("cpu", torch.bfloat16): rough = padded_probabilities(model, tokenizer, samples)
     return float(np.abs(rough - exact).max())
 
-# %% ../../../nbs/71b_benchmarks_text.ipynb #3462d46b
+# %% ../../../nbs/71b_benchmarks_text.ipynb #9a8fd282
 TURNS, BATCH = 3, 32
 
 class ConversationContest:
@@ -152,28 +154,30 @@ class ConversationContest:
         "All texts embedded once, then an epoch on them."
         return self.train_on(self.embed(self.said))
 
-    def train_in_the_loop(self) -> ConversationNetwork:
-        "One epoch in which every batch embeds its windows' texts."
-        network = self.build()
-        optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-        for batch in torch.randperm(len(self.rows)).split(BATCH):
-            optimizer.zero_grad()
-            self._batch_loss(network, batch.numpy()).backward()
-            optimizer.step()
-        return network
+# %% ../../../nbs/71b_benchmarks_text.ipynb #6b5f0cba
+def _batch_loss(contest: ConversationContest, network: ConversationNetwork,
+                batch: np.ndarray) -> torch.Tensor:   # rows
+    "The loss of the windows of some rows, whose texts are embedded now."
+    window = torch.from_numpy(contest.windows[batch])
+    known = window >= 0
+    vectors = torch.from_numpy(np.concatenate(contest.embed(contest.said[window[known]])))[:, None]
+    places = torch.full(window.shape, -1)
+    places[known] = torch.arange(len(vectors))
+    logits = network(places, text=vectors, text_lengths=torch.ones(len(vectors), dtype=int))
+    targets = torch.from_numpy(contest.targets[batch]).float()
+    return soft_label_loss(logits, targets, torch.ones(contest.targets.shape[1]))
 
-    def _batch_loss(self, network: ConversationNetwork, batch: np.ndarray) -> torch.Tensor:
-        "The loss of the windows of some rows, whose texts are embedded now."
-        window = torch.from_numpy(self.windows[batch])
-        known = window >= 0
-        vectors = torch.from_numpy(np.concatenate(self.embed(self.said[window[known]])))[:, None]
-        places = torch.full(window.shape, -1)
-        places[known] = torch.arange(len(vectors))
-        logits = network(places, text=vectors, text_lengths=torch.ones(len(vectors), dtype=int))
-        targets = torch.from_numpy(self.targets[batch]).float()
-        return soft_label_loss(logits, targets, torch.ones(self.targets.shape[1]))
+def train_in_the_loop(contest: ConversationContest) -> ConversationNetwork:
+    "One epoch in which every batch embeds its windows' texts."
+    network = contest.build()
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    for batch in torch.randperm(len(contest.rows)).split(BATCH):
+        optimizer.zero_grad()
+        _batch_loss(contest, network, batch.numpy()).backward()
+        optimizer.step()
+    return network
 
-# %% ../../../nbs/71b_benchmarks_text.ipynb #b0326bca
+# %% ../../../nbs/71b_benchmarks_text.ipynb #8fe8079a
 def compare(costs: pd.DataFrame,        # of `race`
             what: str,                  # what the contenders compute
             ours: str,                  # the contender of the study

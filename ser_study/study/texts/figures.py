@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STEPS', 'draw_distribution', 'draw_losses', 'draw_confusions', 'draw_f1', 'draw_gains', 'draw_reliability']
 
-# %% ../../../nbs/76e_texts_figures.ipynb #db3a5c17
+# %% ../../../nbs/76e_texts_figures.ipynb #cf27b6a8
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns
 from ...evaluation.calibration import expected_calibration_error, reliability_curve
 from ..reporting import interval_plot
@@ -14,7 +14,7 @@ from .material import Material
 from .scores import OF_TABLE
 from .systems import WEIGHTINGS, Outcome
 
-# %% ../../../nbs/76e_texts_figures.ipynb #a1317a84
+# %% ../../../nbs/76e_texts_figures.ipynb #913bf965
 def draw_distribution(material: Material) -> plt.Figure:
     "Texts of each emotion, to train on and to test (the paper's Figure 1)."
     figure, axis = plt.subplots(figsize=(7, 3.2))
@@ -27,7 +27,7 @@ def draw_distribution(material: Material) -> plt.Figure:
     axis.legend(frameon=False)
     return figure
 
-# %% ../../../nbs/76e_texts_figures.ipynb #e70d7d08
+# %% ../../../nbs/76e_texts_figures.ipynb #76d60eff
 STEPS = 25   # of the moving mean
 
 def _losses(outcome: Outcome, system: str, weighting: str) -> pd.Series:
@@ -49,7 +49,7 @@ def draw_losses(outcome: Outcome, systems: list[str]) -> plt.Figure:   # that we
     axes.flat[-1].legend(frameon=False)
     return figure
 
-# %% ../../../nbs/76e_texts_figures.ipynb #c99f24ef
+# %% ../../../nbs/76e_texts_figures.ipynb #07c96b3b
 def _draw_confusions(axis, total: np.ndarray, emotions: tuple[str, ...], supports: np.ndarray) -> None:
     "One confusion matrix, as shares of its rows; (c, c) counts."
     rows = [f"{emotion} ({support})" for emotion, support in zip(emotions, supports)]
@@ -70,7 +70,7 @@ def draw_confusions(outcome: Outcome) -> plt.Figure:
     axes[0].set_ylabel("labelled (texts tested)")
     return figure
 
-# %% ../../../nbs/76e_texts_figures.ipynb #9ae49da4
+# %% ../../../nbs/76e_texts_figures.ipynb #354e3d6a
 def draw_f1(outcome: Outcome,
             scores: list[dict],        # of `score_results`
             published: pd.DataFrame,   # of `load_published`
@@ -87,7 +87,7 @@ def draw_f1(outcome: Outcome,
     for axis in figure.axes: axis.set(xlim=(-.03, 1.03), xlabel="F1")
     return figure
 
-# %% ../../../nbs/76e_texts_figures.ipynb #e3e3e372
+# %% ../../../nbs/76e_texts_figures.ipynb #4d84d096
 def draw_gains(gains: pd.DataFrame) -> plt.Figure:   # of `compare_weightings`
     "What class weights change in each measure, for each system and protocol."
     equation = gains.weighting.str.extract(r"\((.*)\)")[0]
@@ -96,7 +96,7 @@ def draw_gains(gains: pd.DataFrame) -> plt.Figure:   # of `compare_weightings`
     titles = {measure: f"gain in {measure}" for measure in gains.measure.unique()}
     return interval_plot(table, titles=titles, zero=True, label="{} protocol")
 
-# %% ../../../nbs/76e_texts_figures.ipynb #70e0a2af
+# %% ../../../nbs/76e_texts_figures.ipynb #1f3ee837
 def _draw_reliability(axis, found: dict[str, np.ndarray]) -> None:   # of `calibrate`
     "One panel: the share of right answers by confidence, before and after the temperature."
     for kind, label in PROBABILITIES.items():

@@ -6,7 +6,7 @@
 __all__ = ['OF_TABLE', 'OVERALL', 'weigh_classes', 'corpus_results', 'score_results', 'gain_measures', 'compare_weightings',
            'gain_results', 'exact_interval', 'exact_recalls']
 
-# %% ../../../nbs/76c_texts_scores.ipynb #2d51f04d
+# %% ../../../nbs/76c_texts_scores.ipynb #155211fb
 from functools import partial
 from itertools import product
 import numpy as np, pandas as pd
@@ -19,7 +19,7 @@ from .fits import probabilities_of
 from .material import Material
 from .systems import WEIGHTINGS, Outcome, split_name
 
-# %% ../../../nbs/76c_texts_scores.ipynb #857130ad
+# %% ../../../nbs/76c_texts_scores.ipynb #b613d39c
 def weigh_classes(material: Material) -> dict[str, np.ndarray]:   # weighting -> (c,)
     "The class weights of each weighting, from the training texts of the task's split."
     targets = material.targets[material.official.train]
@@ -37,7 +37,7 @@ def corpus_results(material: Material) -> list[dict]:   # rows of results.csv
                  exact("Table 5", emotion, "weight", weights["weighted (eq 2)"][k])]
     return [*rows, exact("Table 1", "total", "texts", n)]
 
-# %% ../../../nbs/76c_texts_scores.ipynb #a563fa84
+# %% ../../../nbs/76c_texts_scores.ipynb #04e17863
 OF_TABLE = {"unweighted": "Table 4", "weighted (eq 1)": "Table 4", "weighted (eq 2)": "Table 6"}
 OVERALL = {"UA": "macro recall", "macro_f1": "macro F1", "weighted_f1": "weighted F1", "WA": "accuracy"}
 
@@ -61,7 +61,7 @@ def score_results(outcome: Outcome,
                                    score["high"], score["support"] / n_seeds, n_seeds, stands_for))
     return rows
 
-# %% ../../../nbs/76c_texts_scores.ipynb #7d19a506
+# %% ../../../nbs/76c_texts_scores.ipynb #9bb75e36
 def _class_recall(number: int, counts: np.ndarray) -> np.ndarray:
     "(..., c, c) -> (...): recall of one class."
     return recall(counts)[..., number]
@@ -96,7 +96,7 @@ def gain_results(outcome: Outcome,
                    gain.difference, gain.low, gain.high, tested[gain.protocol], len(outcome.seeds))
             for gain in gains.itertuples()]
 
-# %% ../../../nbs/76c_texts_scores.ipynb #7bc3f814
+# %% ../../../nbs/76c_texts_scores.ipynb #342be360
 def exact_interval(found: int, of: int) -> tuple[float, float]:
     "The 95 % interval of a share by Clopper and Pearson (1934)."
     return proportion_confint(found, of, method="beta")

@@ -6,7 +6,7 @@
 __all__ = ['FINETUNED', 'WEIGHTINGS', 'PAPER_CHECKPOINT', 'NAMES', 'weigh_systems', 'split_name', 'find_checkpoints', 'Outcome',
            'fit_systems', 'extend_outcome', 'name_predictions']
 
-# %% ../../../nbs/76b_texts_systems.ipynb #7bc84d95
+# %% ../../../nbs/76b_texts_systems.ipynb #f6fb4b52
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
@@ -18,7 +18,7 @@ from ..fits import Predictions
 from .fits import fit_texts, take_largest, text_counts
 from .material import Material
 
-# %% ../../../nbs/76b_texts_systems.ipynb #33f06ced
+# %% ../../../nbs/76b_texts_systems.ipynb #b8c89c9e
 FINETUNED = {"scratch": "small transformer from nothing", "minilm": "MiniLM (English)",
              "distilbert": "DistilBERT (Spanish tweets)"}
 WEIGHTINGS = {"unweighted": "none", "weighted (eq 1)": "banded", "weighted (eq 2)": "inverse frequency"}
@@ -34,7 +34,7 @@ def split_name(configuration: str) -> tuple[str, str]:
     system, weighting = configuration.rsplit(", ", 1)
     return system, weighting
 
-# %% ../../../nbs/76b_texts_systems.ipynb #9d887ede
+# %% ../../../nbs/76b_texts_systems.ipynb #ceb2d803
 PAPER_CHECKPOINT = ("francisco-perez-sorrosal/"
                     "distilbert-base-uncased-finetuned-with-spanish-tweets-clf-cleaned-ds")
 
@@ -50,7 +50,7 @@ def find_checkpoints(models: list[str],          # keys of FINETUNED
         pull(found["distilbert"])
     return found
 
-# %% ../../../nbs/76b_texts_systems.ipynb #4b2c0af1
+# %% ../../../nbs/76b_texts_systems.ipynb #147c1319
 @dataclass(frozen=True)
 class Outcome:
     "Predictions of all configurations in each protocol, and what each fit cost."
@@ -85,7 +85,7 @@ class Outcome:
         rows = table[table.side == "test"].row.unique()
         return np.bincount(self.material.labels[rows], minlength=len(self.material.emotions))
 
-# %% ../../../nbs/76b_texts_systems.ipynb #de7d2d79
+# %% ../../../nbs/76b_texts_systems.ipynb #0ef2de67
 def _facts(fits: list[dict], protocol: str) -> pd.DataFrame:
     "Facts of fits, with their protocol."
     return pd.DataFrame([dict(protocol=protocol, **fact) for fact in fits])
@@ -115,7 +115,7 @@ def extend_outcome(outcome: Outcome, protocol: str, found: list[Predictions]) ->
     return replace(outcome, predictions={**outcome.predictions, protocol: table},
                    fits=pd.concat([outcome.fits, facts], ignore_index=True))
 
-# %% ../../../nbs/76b_texts_systems.ipynb #f79d0112
+# %% ../../../nbs/76b_texts_systems.ipynb #58c96c44
 NAMES = ["utterance", "unit", "protocol", "configuration", "split", "seed", "side", "true"]   # columns
 
 def name_predictions(outcome: Outcome) -> pd.DataFrame:   # NAMES, and a column for each emotion

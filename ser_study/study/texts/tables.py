@@ -7,7 +7,7 @@ __all__ = ['TITLES', 'show_corpus', 'loss_shares', 'show_loss_shares', 'show_spl
            'show_recipe', 'show_fits', 'score_table', 'show_scores', 'show_gains', 'show_recalls', 'show_searched',
            'show_ways', 'confident_errors', 'show_errors']
 
-# %% ../../../nbs/76f_texts_tables.ipynb #47db19db
+# %% ../../../nbs/76f_texts_tables.ipynb #495135f0
 from itertools import product
 import great_tables, numpy as np, pandas as pd
 from IPython.display import Markdown
@@ -22,7 +22,7 @@ from .material import Material
 from .scores import weigh_classes
 from .systems import WEIGHTINGS, Outcome
 
-# %% ../../../nbs/76f_texts_tables.ipynb #bef2f855
+# %% ../../../nbs/76f_texts_tables.ipynb #afa8e550
 def show_corpus(material: Material) -> great_tables.GT:
     "Texts and shares of each emotion and its class weights (the paper's Tables 1, 3 and 5)."
     train, weights = material.count("train"), weigh_classes(material)
@@ -46,7 +46,7 @@ def show_loss_shares(material: Material) -> great_tables.GT:
     title = "Percentage of the loss that each emotion brings at the first step"
     return show_table(loss_shares(material), title, note, 1, identity="loss")
 
-# %% ../../../nbs/76f_texts_tables.ipynb #e017e33d
+# %% ../../../nbs/76f_texts_tables.ipynb #ea55812b
 def show_splits(material: Material, splits: list[Split]) -> great_tables.GT:
     "How many texts of each emotion stand on each side of each split."
     table = describe_splits(splits, np.array(material.emotions)[material.labels], material.groups)
@@ -60,7 +60,7 @@ def show_leakage(leakage: Leakage) -> great_tables.GT | Markdown:
     note = f"Looked for {checked}; a sentence is a text without case and extra spaces."
     return show_table(leakage.table, "What two sides share", note, identity="audit")
 
-# %% ../../../nbs/76f_texts_tables.ipynb #8be06790
+# %% ../../../nbs/76f_texts_tables.ipynb #8f6613e0
 def show_tokens(texts: list[str],
                 checkpoint: str, name: str,   # of the model
                 material: Material, seed: int) -> great_tables.GT:
@@ -99,7 +99,7 @@ def show_fits(outcome: Outcome) -> great_tables.GT:
             "grow with its vocabulary.")
     return show_table(table, "Fits", note, 0, identity="fits")
 
-# %% ../../../nbs/76f_texts_tables.ipynb #eda8f5fe
+# %% ../../../nbs/76f_texts_tables.ipynb #51e0d512
 def _cell(score) -> str:
     "A value with its interval."
     return f"{score.reproduced:.2f} [{score.low:.2f}, {score.high:.2f}]"
@@ -128,7 +128,7 @@ def show_scores(outcome: Outcome, scores: list[dict], protocol: str) -> great_ta
     title = f"Tables 4 and 6: {outcome.lead}, {where}"
     return show_table(score_table(outcome, scores, protocol), title, note, identity=identity)
 
-# %% ../../../nbs/76f_texts_tables.ipynb #1fede3a5
+# %% ../../../nbs/76f_texts_tables.ipynb #fbefb4ac
 def show_gains(outcome: Outcome, gains: pd.DataFrame) -> great_tables.GT:   # of `compare_weightings`
     "What class weights change."
     note = (f"Paired over texts and all {len(outcome.seeds)} seeds: bootstrap intervals, sign-flip p, Holm's "
@@ -138,12 +138,12 @@ def show_gains(outcome: Outcome, gains: pd.DataFrame) -> great_tables.GT:   # of
 def show_recalls(outcome: Outcome, recalls: pd.DataFrame) -> great_tables.GT:   # of `exact_recalls`
     "Recall of the rarest emotion with exact intervals."
     material = outcome.material
-    title = (f"Recall of {material.emotions[material.rare]} with exact 95 % intervals, "
-             f"{material.count('test')[material.rare]} texts tested")
+    title = (f"Recall of {material.emotions[material.rare]} with exact 95 % intervals; texts tested: "
+             f"{material.count('test')[material.rare]}")
     note = "Clopper-Pearson. The published recalls are read as whole texts of this test set."
     return show_table(recalls, title, note, 2, identity="question2")
 
-# %% ../../../nbs/76f_texts_tables.ipynb #6c97f65e
+# %% ../../../nbs/76f_texts_tables.ipynb #8a1524d9
 def show_searched(searched: pd.DataFrame, trials: int) -> great_tables.GT:   # of `search_weights`
     "The weights that the search found."
     return show_table(searched, f"Weights found in {trials} trials", decimals=2, identity="searched")
@@ -155,12 +155,12 @@ def show_ways(outcome: Outcome, ways: pd.DataFrame,   # of `compare_ways`
     rare = outcome.material.rare
     name, tested = outcome.material.emotions[rare], outcome.counts("corrected", f"{outcome.lead}, unweighted")
     note = ("difference: macro F1 less unweighted, paired over texts. "
-            f"{tested[:, rare].sum()} texts of {name} tested; "
+            f"Texts of {name} tested: {tested[:, rare].sum()}; "
             f"{chosen} of {len(outcome.seeds)} splits had one to choose a threshold by.")
     table = ways.drop(columns=["F1_low", "F1_high", "p"])
     return show_table(table, f"Ways to help {name}: {outcome.lead}", note, identity="beyond")
 
-# %% ../../../nbs/76f_texts_tables.ipynb #005fd9ad
+# %% ../../../nbs/76f_texts_tables.ipynb #3a6a73bd
 def confident_errors(outcome: Outcome, most: int = 8,
                      ) -> pd.DataFrame:   # utterance, labelled, predicted, confidence, words, text
     "The most confident errors of the leading system, unweighted, in the corrected protocol."
