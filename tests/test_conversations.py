@@ -1,5 +1,5 @@
-"""Conversations: windows of shuffled rows, padding that changes nothing, histories that are drawn, and fits that
-use the past and nothing that they may not."""
+"""Conversations: windows of shuffled rows, padding that changes nothing, histories that are drawn, and fits
+that use the past and nothing that they may not."""
 import inspect
 import numpy as np, pandas as pd, pytest, torch
 from transformers import set_seed
@@ -119,7 +119,6 @@ def test_a_window_is_what_it_is_alone(kinds, fusion, future):
     together = network(**{name: value for name, value in batch.items() if name != "labels"})
     for row, window in enumerate(found.windows):
         real = window[window >= 0]
-        turns = [torch.from_numpy(np.arange(len(real)))[None]]
         alone = {name: embed_each(network.embedders[name], [s[r] for r in real])
                  for name, s in found.features.items()}
         fused = next(iter(alone.values()))

@@ -1,4 +1,4 @@
-"""Paper 05: splits do not leak, ways to split are comparable, the MLP is scikit-learn's, a bad clip is listed"""
+"""Paper 05: splits do not leak, ways to split compare, the MLP is scikit-learn's, a bad clip is listed."""
 import numpy as np
 import pandas as pd
 import pytest

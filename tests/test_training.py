@@ -330,7 +330,7 @@ def test_papers_protocol_stops_on_the_training_loss():
 
 def test_with_a_validation_set_its_loss_decides():
     found, network = select(toy(), "BiLSTM"), build("BiLSTM")
-    wrong = Samples(found.sequences, np.roll(found.targets, 1, axis=1))   # what training teaches is wrong here
+    wrong = Samples(found.sequences, np.roll(found.targets, 1, axis=1))   # what is taught is wrong here
     wrong = wrong.subset(np.arange(40, 60))
     recipe = Recipe(epochs=20, batch_size=20, learning_rate=.02, patience=3)
     curve = fit(network, found.subset(np.arange(40)), wrong, recipe, np.ones(3), 1)

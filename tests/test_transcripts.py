@@ -170,7 +170,7 @@ def test_pocketsphinx_over_processes(speech, capfd):
 
 
 def test_results_stream_and_little_is_taken_in_advance():
-    taken, paths = [], [f"{n}.wav" for n in range(40)]
+    paths = [f"{n}.wav" for n in range(40)]
     results = over_processes(_name, paths, workers=2)
     first = [next(results) for _ in range(3)]
     assert len(first) == 3

@@ -12,7 +12,7 @@ __all__ = ['PLAIN', 'load_or_demo', 'frame_samples', 'threads', 'Contest', 'rows
 # %% ../../../nbs/71c_benchmarks_training.ipynb #909b5c70
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path

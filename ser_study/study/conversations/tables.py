@@ -134,9 +134,8 @@ def report_silent(systems: Predicted, name: str, length: int) -> str:
 # %% ../../../nbs/75d_conversations_tables.ipynb #897a044d
 def confident_errors(systems: Predicted, name: str, length: int, most: int = 6) -> pd.DataFrame:
     "The most confident errors in the paper protocol, first seed: row, true, said, confidence."
-    seed = systems.seeds[0]
-    mine = systems.table.query("configuration == @name and conv_length == @length and seed == @seed")
-    mine = mine[mine.protocol == "paper"]
+    mine = systems.table.query("configuration == @name and conv_length == @length")
+    mine = mine[(mine.protocol == "paper") & (mine.seed == systems.seeds[0])]
     found = mine[["row"]].assign(true=systems.talks.labels[mine.row], said=most_probable(mine),
                                  confidence=mine.filter(regex=r"^p_\d+$").max(axis=1))
     return found.query("true != said").nlargest(most, "confidence")

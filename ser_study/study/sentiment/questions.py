@@ -155,7 +155,8 @@ def summarise_leakage(differences: pd.DataFrame) -> list[str]:
         clear = ((part.p_holm < .05) & (part.low > 0)).sum()
         r = part.loc[part.difference.idxmax()]
         lines.append(f"- **Question 1, {GAINS[way]}:** clearly there in {clear} of {len(part)} comparisons. "
-                     f"The largest difference, {r.a} minus {r.b}, is {_interval(r)} UA ({r.scope}, {r.model}).")
+                     f"The largest difference, {r.a} minus {r.b}, is {_interval(r)} UA "
+                     f"({r.scope}, {r.model}).")
     return lines
 
 def answer_leakage(differences: pd.DataFrame) -> list[str]:
