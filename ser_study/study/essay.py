@@ -12,7 +12,7 @@ from IPython.display import SVG, Markdown, display, update_display
 from ..data.corpora import load_corpora
 from ..data.screening import DEFECT, screen
 from ..data.utterances import Reading
-from ..evaluation.published import beside_published
+from ..evaluation.published import join_published
 from ..features.extraction import Extraction, extract_clips, extract_texts
 from ..features.store import FeatureStore
 from ..settings import choose, load_settings
@@ -137,7 +137,7 @@ class Study(Recordings):
     def compare(self, rows: list[dict] | None = None) -> pd.DataFrame:
         "Results so far (or these rows) beside the published numbers: the columns of results.csv."
         ours = pd.DataFrame(self.results if rows is None else rows, columns=list(RESULT))
-        return beside_published(self.run.paper, ours, public_corpora(self.parameters["corpora"]),
+        return join_published(self.run.paper, ours, public_corpora(self.parameters["corpora"]),
                                 self.settings.profile, self.comparable)
 
     def assume(self, what: str, value, why: str) -> None:

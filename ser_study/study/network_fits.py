@@ -15,7 +15,7 @@ from ..evaluation.classification import confusion_counts
 from ..protocol.class_weights import class_weights
 from ..models.networks.registry import find_network
 from ..protocol.pdds import PDDS, RaiseRarest, UniformBalancing
-from ..models.datasets import Samples, pack, standardised, unpack
+from ..models.datasets import Samples, pack, standardise_samples, unpack
 from ..settings import Settings
 from ..protocol.splits import Split
 from ..models.training import Recipe, fit, predict
@@ -40,7 +40,7 @@ def _standardised_samples(sequences: dict,              # <modality> and <modali
     "The samples as a network takes them; the training rows alone say how they are scaled."
     unpacked = {name: unpack(sequences[name], sequences[f"{name}_lengths"]) for name in modalities}
     scaled = tuple(name for name in standardise if name in modalities)
-    return standardised(Samples(unpacked, targets), train, scaled)
+    return standardise_samples(Samples(unpacked, targets), train, scaled)
 
 def fit_network(targets: np.ndarray,           # (n, c) label distributions
                 train: np.ndarray,             # rows

@@ -30,7 +30,7 @@ from ...data.corpora import load_corpora
 from ...features.frames import Frames
 from ...features.speech_models import UNTRAINED, SpeechEncoder, _load, batched, may_pad
 from ...features.workers import once
-from ...models.datasets import Samples, collate, pack, standardised
+from ...models.datasets import Samples, collate, pack, standardise_samples
 from ...models.networks.registry import find_network
 from ...models.training import Recipe, fit, predict, soft_label_loss
 from ...settings import Settings, StudyError
@@ -53,7 +53,7 @@ def frame_samples(utterances: pd.DataFrame, workers: int) -> Samples:
     rows = sorted(row for row, frames in found.items() if not isinstance(frames, StudyError))
     emotions = pd.factorize(utterances["emotion"])[0][rows]
     samples = Samples(dict(audio=[found[row] for row in rows]), np.eye(emotions.max() + 1)[emotions])
-    return standardised(samples, np.arange(len(rows)), ("audio",))
+    return standardise_samples(samples, np.arange(len(rows)), ("audio",))
 
 @contextmanager
 def threads(number: int):

@@ -14,7 +14,7 @@ import pandas as pd
 from transformers import set_seed
 from ...features.checkpoints import choose_device
 from ...models.conversation_datasets import ConversationSamples, stretches
-from ...models.datasets import Samples, pack, standardised, unpack
+from ...models.datasets import Samples, pack, standardise_samples, unpack
 from ...models.finetuning import train_tokenizer
 from ...models.losses import two_task_loss
 from ...models.networks.conversation import EMBEDDERS, ConversationNetwork
@@ -97,7 +97,7 @@ def fit_conversation(
     "Row and p_0 ... of the test rows, after training on the others; curve, trained_on, parameters."
     sequences, sizes = _sequences(embedders, features, train, tokenizer)
     named = tuple(name for name in standardise if name in sequences)
-    sequences = standardised(Samples(sequences, targets), train, named).sequences
+    sequences = standardise_samples(Samples(sequences, targets), train, named).sequences
     taught = np.hstack([targets, second]) if share else targets
     side = partial(_side, sequences, taught, dialogues, turns, conv_length, future, history, seed)
     set_seed(seed)
