@@ -9,7 +9,7 @@ from ser_study.data.demo.dialogues import DEMO_IEMOCAP, make_demo_iemocap
 from ser_study.data.readers.iemocap import read_iemocap
 from ser_study.labels import IEMOCAP_FOUR, IEMOCAP_SIX
 from ser_study.settings import StudyError
-from ser_study.protocol.splits import named_split, purged
+from ser_study.protocol.splits import named_split, purge_split
 
 # Two dialogues typed by hand after the published samples of the official files: tabs, empty comments,
 # comments with semicolons and
@@ -311,6 +311,6 @@ def test_four_and_six_classes_by_session_and_split(tmp_path):
     sessions = frame.session.to_numpy(dtype=str)
     split, = named_split(sessions[scored], [sorted(set(sessions))[3]], [sorted(set(sessions))[4]])
     assert [len(split.train), len(split.validation), len(split.test)] == [15, 2, 4]
-    without = purged(split, frame.script.to_numpy(dtype=object)[scored])
+    without = purge_split(split, frame.script.to_numpy(dtype=object)[scored])
     assert [len(without.train), len(without.validation), len(without.test)] == [12, 2, 4], (
         "the scripted scene of session 5 trains no more")

@@ -6,7 +6,7 @@ from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedShuf
 from ser_study.settings import StudyError
 from ser_study.protocol.splits import (Split, describe_splits, grouped_folds, grouped_split, leave_one_out,
                                        named_split, set_aside, split_within, stratified_folds,
-                                       stratified_split, thinned)
+                                       stratified_split, thin_split)
 
 
 @st.composite
@@ -145,7 +145,7 @@ def test_thinned_rows_are_training_rows_in_the_same_shares(table, seed):
     labels, groups = table
     split = grouped_folds(labels, groups, 3, seed)[0]
     size = max(3, len(split.train) // 2)
-    small = thinned(split, labels, size, seed)
+    small = thin_split(split, labels, size, seed)
     assert len(small.train) == size == len(np.unique(small.train)) and set(small.train) <= set(split.train)
     for name in "abc":
         assert abs((labels[small.train] == name).sum() - size * (labels[split.train] == name).mean()) <= 1.5

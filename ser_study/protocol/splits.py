@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NOBODY', 'Split', 'stratified_split', 'stratified_folds', 'grouped_split', 'set_aside', 'grouped_folds',
-           'leave_one_out', 'named_split', 'split_within', 'thinned', 'purged', 'describe_splits']
+           'leave_one_out', 'named_split', 'split_within', 'thin_split', 'purge_split', 'describe_splits']
 
 # %% ../../nbs/41_splits.ipynb #6cf134a8
 from collections.abc import Callable
@@ -170,7 +170,7 @@ def split_within(parts: dict[str, np.ndarray],                # name -> rows
     return [Split(f"{name}: {split.name}", rows[split.train], rows[split.validation], rows[split.test])
             for name, rows in parts.items() for split in make(rows)]
 
-def thinned(split: Split,
+def thin_split(split: Split,
             labels: np.ndarray,   # (n,) of all rows
             size: int,            # largest number of training rows
             seed: int,
@@ -184,7 +184,7 @@ def thinned(split: Split,
                  split.validation, split.test)
 
 # %% ../../nbs/41_splits.ipynb #8a075c9e
-def purged(split: Split,
+def purge_split(split: Split,
            values: np.ndarray) -> Split:   # (n,) script, sentence ...; missing where a row has none
     "The split without the training and validation rows whose value is tested."
     tested = set(values[split.test]) - {value for value in values[split.test] if pd.isna(value)}

@@ -84,7 +84,8 @@ def interval_plot(table: pd.DataFrame,              # row, column, protocol, rep
     table = table if "published" in table else table.assign(published=np.nan)
     columns = columns or list(dict.fromkeys(table.column))
     rows, groups = list(dict.fromkeys(table["row"]))[::-1], list(dict.fromkeys(table.protocol))
-    size = (3.6 * len(columns) + 1.5, .42 * len(rows) + 1.3)
+    width = 3.4 * len(columns) + .07 * max(map(len, rows)) + 1.8   # inches: panels, names, legend
+    size = (width, .42 * len(rows) + 1.3)
     figure, axes = plt.subplots(1, len(columns), figsize=size, sharey=True, squeeze=False)
     for axis, column in zip(axes.flat, columns):
         _draw_intervals(axis, table[table.column == column], rows, groups, label)

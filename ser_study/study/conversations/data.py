@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 import numpy as np
 import pandas as pd
-from ...data.screening import DEFECT, unread_defects
+from ...data.screening import DEFECT, list_unread
 from ...data.utterances import Reading
 from ...features.store import text_key
 from ...labels import IEMOCAP_FOUR, IEMOCAP_SIX, votes_to_distribution
 from ...protocol.dialogues import windows
-from ...protocol.splits import Split, describe_splits, grouped_split, named_split, purged
+from ...protocol.splits import Split, describe_splits, grouped_split, named_split, purge_split
 from ...settings import StudyError
 from ..essay import Study, result
 
@@ -28,7 +28,7 @@ def has_sound(clips: pd.DataFrame) -> bool:
 
 def _usable_texts(study: Study, reading: Reading) -> pd.DataFrame:
     "Utterances with words, from a corpus of texts; `audio_key` is the key of the text."
-    study.add_defects(pd.DataFrame(unread_defects(reading), columns=list(DEFECT)))
+    study.add_defects(pd.DataFrame(list_unread(reading), columns=list(DEFECT)))
     texts = reading.utterances.transcript
     return reading.utterances.assign(audio_key=texts.map(text_key, na_action="ignore"))
 
@@ -175,7 +175,7 @@ def _drawn_split(talks: Conversations, seed: int) -> list[Split]:
     "A split of whole groups, without training on a script that is tested."
     drawn = grouped_split(talks.labels[talks.scored], talks.groups[talks.scored], seed, SHARES)
     scripts = talks.clips.script.to_numpy(dtype=object)
-    return [purged(split, scripts) for split in _renumber(drawn, talks.scored)]
+    return [purge_split(split, scripts) for split in _renumber(drawn, talks.scored)]
 
 def make_splits(talks: Conversations, seeds: list[int]) -> dict[str, dict[int, list[Split]]]:
     "Protocol -> seed -> its splits: one split for all seeds of `paper`, one for each of `corrected`."

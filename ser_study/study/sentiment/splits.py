@@ -12,7 +12,7 @@ import pandas as pd
 from ...evaluation.resampling import FEW
 from ...protocol.audit import Leakage, audit_leakage
 from ...protocol.splits import (Split, describe_splits, grouped_folds, grouped_split, leave_one_out,
-                                       set_aside, split_within, stratified_folds, stratified_split, thinned)
+                                       set_aside, split_within, stratified_folds, stratified_split, thin_split)
 from .recordings import CLASSES
 from .segments import Segments
 
@@ -72,5 +72,5 @@ def split_by_way(segments: Segments, alone: bool, seed: int) -> dict[str, list[S
     found = {way: split_within(parts, lambda rows, way=way: way_folds(segments, way, rows, seed))
              for way in possible}
     size = min(len(split.train) for splits in found.values() for split in splits)
-    return {way: [thinned(split, segments.labels, size, seed) for split in splits]
+    return {way: [thin_split(split, segments.labels, size, seed) for split in splits]
             for way, splits in found.items()}

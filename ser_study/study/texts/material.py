@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 import numpy as np, pandas as pd
-from ...data.screening import DEFECT, unread_defects
+from ...data.screening import DEFECT, list_unread
 from ...data.utterances import Reading
 from ...features.store import text_key
 from ...labels import MEACORPUS_EMOTIONS
@@ -91,7 +91,7 @@ def select_texts(reading: Reading) -> Selected:   # of `load_corpora`
     labels = np.array([emotions.index(emotion) for emotion in texts.emotion])
     official, = named_split(texts.split.to_numpy(dtype=str), [], ["test"])
     material = Material(texts, labels, tuple(map(printed_name, emotions)), official)
-    return Selected(material, pd.DataFrame(unread_defects(reading) + dropped, columns=DEFECT))
+    return Selected(material, pd.DataFrame(list_unread(reading) + dropped, columns=DEFECT))
 
 # %% ../../../nbs/76a_texts_material.ipynb #37484673
 FOLDS, VALIDATION = 5, .15   # of the corrected protocol; the share of the training texts that validates
