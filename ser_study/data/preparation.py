@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NOISE_SECONDS', 'DIGITAL_SILENCE', 'GATE', 'SILENCE_DB', 'PREPARATION', 'normalise', 'find_noise', 'denoise',
-           'find_speech', 'trim_silence', 'prepare', 'segments']
+           'speech_bounds', 'trim_silence', 'prepare', 'segments']
 
 # %% ../../nbs/21a_preparation.ipynb #d7f5570e
 from collections.abc import Sized
@@ -52,14 +52,14 @@ def denoise(signal: np.ndarray,     # (n,) float32
 # %% ../../nbs/21a_preparation.ipynb #f37a374b
 SILENCE_DB = 30
 
-def find_speech(signal: np.ndarray) -> tuple[int, int]:   # samples, the first and one behind the last
+def speech_bounds(signal: np.ndarray) -> tuple[int, int]:   # samples, the first and one behind the last
     "Where a signal (n,) is less than 30 dB below its loudest window for the first and for the last time."
     first, last = librosa.effects.trim(signal, top_db=SILENCE_DB, frame_length=2048, hop_length=512)[1]
     return int(first), int(last)
 
 def trim_silence(signal: np.ndarray) -> np.ndarray:   # (m,) of (n,), never empty
     "The signal without the silence at its edges."
-    first, last = find_speech(signal)
+    first, last = speech_bounds(signal)
     return signal[first:last]
 
 # %% ../../nbs/21a_preparation.ipynb #cc095adf

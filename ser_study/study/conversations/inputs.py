@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from ...data.audio import load_audio
-from ...data.preparation import find_speech
+from ...data.preparation import speech_bounds
 from ...features.checkpoints import pull
 from ...features.frames import KINDS, RATE, Frames
 from ...features.speech_models import SpeechEncoder
@@ -92,7 +92,7 @@ def text_features(study: Study, clips: pd.DataFrame,
 # %% ../../../nbs/75b_conversations_inputs.ipynb #bdcb15c0
 def _edges(path: str) -> tuple[int, int]:
     "First sample of speech in a recording, and the one after the last."
-    return find_speech(load_audio(path))
+    return speech_bounds(load_audio(path))
 
 def find_speech(study: Study, clips: pd.DataFrame) -> np.ndarray:   # (n, 2) seconds
     "Where speech begins and ends in each recording."

@@ -12,7 +12,8 @@ import pandas as pd
 from ...evaluation.resampling import FEW
 from ...protocol.audit import Leakage, audit_leakage
 from ...protocol.splits import (Split, describe_splits, grouped_folds, grouped_split, leave_one_out,
-                                       set_aside, split_within, stratified_folds, stratified_split, thin_split)
+                                       set_aside, split_within, stratified_folds, stratified_split,
+                                       thin_split)
 from .recordings import CLASSES
 from .segments import Segments
 
