@@ -29,7 +29,7 @@ _WHERE = {   # name -> the module that defines it
     "PDDS": "protocol.pdds",
     "RaiseRarest": "protocol.pdds",
     "UniformBalancing": "protocol.pdds",
-    "null_like": "models.nulls",
+    "null_like": "models.probes",
     "probe": "models.probes",
     "confusion_counts": "evaluation.classification",
     "score_intervals": "evaluation.classification",
