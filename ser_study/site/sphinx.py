@@ -109,8 +109,7 @@ def _describe_all(node, prefix: str, comments: dict[str, dict[str, str]]) -> Non
 def _belongs(node) -> bool:
     "Whether a statement of a module has a place in its skeleton."
     if isinstance(node, ast.ImportFrom): return node.level > 0 or node.module.split(".")[0] == "ser_study"
-    if isinstance(node, ast.Assign): return not ast.unparse(node.targets[0]).startswith("_")
-    return isinstance(node, ast.Expr) or isinstance(node, DEFINITIONS) and not node.name.startswith("_")
+    return isinstance(node, (ast.Assign, ast.Expr, *DEFINITIONS))
 
 def skeleton(source: str,   # of a module
              ) -> str:      # a module to be read, not run
@@ -122,7 +121,7 @@ def skeleton(source: str,   # of a module
     if text: tree.body[0] = ast.Expr(ast.Constant(to_rst(text)))
     return ast.unparse(ast.fix_missing_locations(tree))
 
-# %% ../../nbs/80b_site_sphinx.ipynb #b67d16fc
+# %% ../../nbs/80b_site_sphinx.ipynb #3220d031
 def package_face(package: Path,       # the folder ser_study/
                  ) -> dict[str, str]: # name -> module within the package: "protocol.pdds"
     "The names that the package offers itself, from `_WHERE` in its `__init__.py`."
