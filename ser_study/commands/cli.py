@@ -13,7 +13,7 @@ import os, sys, time
 from pathlib import Path
 from typing import Annotated
 import typer
-from . import completions
+import ser_study.commands.completions as completions
 from ..settings import Settings, StudyError, load_settings
 
 # %% ../../nbs/95_cli.ipynb #dc5b8dec
