@@ -118,7 +118,8 @@ def bf16_difference(contest: TextContest, model: PreTrainedModel) -> float:   # 
     return float(np.abs(rough - exact).max())
 
 # %% ../../../nbs/71b_benchmarks_text.ipynb #9a8fd282
-TURNS, BATCH = 3, 32
+TURNS = 3
+BATCH = 32
 
 class ConversationContest:
     "The dialogues on which both ways train the history model, from the same first weights."

@@ -55,7 +55,8 @@ def sides_table(segments: Segments, seed: int) -> pd.DataFrame:
 
 # %% ../../../nbs/78b_sentiment_splits.ipynb #f1e03046
 WAYS = ("random segments", "whole clips", "held-out voices")
-FOLDS, VALIDATION = 5, .15
+FOLDS = 5
+VALIDATION = .15
 
 def way_folds(segments: Segments, way: str, rows: np.ndarray, seed: int) -> list[Split]:
     "Folds of some rows in one of WAYS. Where voices are held out, whole clips of the other voices validate."

@@ -94,7 +94,8 @@ def select_texts(reading: Reading) -> Selected:   # of `load_corpora`
     return Selected(material, pd.DataFrame(list_unread(reading) + dropped, columns=DEFECT))
 
 # %% ../../../nbs/76a_texts_material.ipynb #37484673
-FOLDS, VALIDATION = 5, .15   # of the corrected protocol; the share of the training texts that validates
+FOLDS = 5          # of the corrected protocol
+VALIDATION = .15   # the share of the training texts that validates
 
 def split_texts(material: Material,
                 seeds: list[int],          # of the fits; the first one also draws the folds
