@@ -19,9 +19,9 @@ FIND_PYTHON = for python in $(PYTHON) python3 python; do \
 help:
 	@echo "make study   run every paper's notebook on the demo corpora, then build reports/site/index.html"
 	@echo "make test    run the library notebooks and the tests"
-	@echo "make site    build the site again from the reports that are there"
+	@echo "make site    rebuild the site from the existing reports"
 	@echo "make lab     open the notebooks in JupyterLab"
-	@echo "make lock    resolve requirements.lock anew from pyproject.toml"
+	@echo "make lock    update requirements.lock from pyproject.toml"
 	@echo "make clean   remove the environment, the site, the demo runs and the tools' caches"
 
 study: $(READY)
@@ -45,7 +45,7 @@ site: $(READY)
 lab: $(READY)
 	@$(RUN) jupyter lab nbs
 
-# The stamp is written last: an interrupted set-up is taken up again by the next command.
+# The stamp is written last: the next command resumes an interrupted set-up.
 $(READY): requirements.lock pyproject.toml
 	@$(FIND_PYTHON); \
 	echo "Setting up $(VENV) with $$python from requirements.lock (about 2.5 GB; minutes the first time)"; \

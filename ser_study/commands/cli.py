@@ -52,7 +52,7 @@ def split_parameters(texts: list[str],       # NAME=VALUE
 # %% ../../nbs/95_cli.ipynb #1ea20fec
 def _parameters(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     "The parameters of the paper on the command line."
-    # behind a -p that lacks its value nothing is parsed
+    # nothing after a -p without a value is parsed
     paper = context.params.get("paper") or next(iter(context.args), "")
     return completions.parameters(paper, incomplete)
 
@@ -211,7 +211,7 @@ def list_defects(reading, workers: int) -> list[str]:   # a Reading of `load_cor
     "A line for each defect of a corpus's recordings; one line where it holds texts only."
     from ser_study.data.screening import screen
     recorded = reading._replace(utterances=reading.utterances[reading.utterances["path"].notna()])
-    if recorded.utterances.empty: return ["  texts only: for studies that read"]
+    if recorded.utterances.empty: return ["  texts only, no recordings"]
     return [f"  {defect.utterance}: {defect.defect} ({defect.detail}){', left out' if defect.dropped else ''}"
             for defect in screen(recorded, workers=workers).defects.itertuples()]
 
@@ -287,7 +287,7 @@ def check_hashes(keep: list[str], hashes: list[str]) -> None:
     "`StudyError` for a text that is not the beginning of exactly one hash."
     for wanted in keep:
         if sum(found.startswith(wanted) for found in hashes) != 1:
-            raise StudyError(f"{wanted!r} is the beginning of no extractor's hash, or of several; "
+            raise StudyError(f"{wanted!r} should be the beginning of exactly one extractor's hash; "
                              "`ser-study cache show` lists them.")
 
 @cache_app.command("prune")
@@ -310,4 +310,4 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(2)   # a mistake of the user
     except KeyboardInterrupt:
-        sys.exit("Stopped. What was kept is kept: run the same command again to go on.")
+        sys.exit("Stopped. Finished work is kept: run the same command again to continue.")

@@ -113,7 +113,7 @@ def find_corpus(key: str,             # a key of CORPORA
     if corpus.make: return corpus.make(settings.cache / "demo")
     folder = _folder(corpus, settings)
     if not folder.is_dir():
-        raise StudyError(f"{corpus.title} was looked for in {folder}, and is not there. "
+        raise StudyError(f"{corpus.title} was not found at {folder}. "
                          f"To get it: {corpus.how_to_get}.")
     return folder
 

@@ -57,7 +57,7 @@ def jackknife_interval(statistic: Callable[[np.ndarray], float],   # of row numb
 INDICES = ("silhouette", "davies_bouldin", "calinski_harabasz")
 
 def _defined(score, X: np.ndarray, labels: np.ndarray) -> float:
-    "A score of scikit-learn's, NaN under two clusters."
+    "A scikit-learn score; NaN with fewer than two clusters."
     return score(X, labels) if len(np.unique(labels)) > 1 else np.nan
 
 def _mean_score(score, places: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], float]:

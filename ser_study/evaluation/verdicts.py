@@ -139,7 +139,7 @@ def _found(systems: str, value: float, reach: tuple[float, float], row) -> dict:
                 n=int(row.n), seeds=int(row.seeds))
 
 def compare_rows(claim: Claim, results: pd.DataFrame, protocol: str) -> dict | None:
-    "As `compare_systems`, of a row of results.csv or of two that are taken to be independent."
+    "Like `compare_systems`, for one row of results.csv, or for two that are assumed to be independent."
     place = ["item", "row", "column"]
     table = results[(results.protocol == protocol) & results.low.notna()]
     table = table.drop_duplicates(place).set_index(place)
@@ -196,7 +196,7 @@ def _read_run(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     results, predictions = pd.read_csv(folder / "results.csv"), pd.read_parquet(path)
     if missing := IDENTITY - set(predictions):
         raise StudyError(f"{'/'.join(path.parts[-3:])} has no {', '.join(sorted(missing))}: "
-                         "it is of an older version, run it again.")
+                         "an older version made it; run it again.")
     return results, predictions
 
 def is_real(folder: Path) -> bool:

@@ -111,13 +111,13 @@ def _explain_errors(folder: Path, limit: int) -> Iterator[None]:
     try: yield
     except lmdb.MapFullError:
         raise StudyError(f"The feature store {folder} is full ({limit:,} bytes): prune it. "
-                         "What it holds is unharmed.") from None
+                         "Its contents are intact.") from None
     except (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError):
         raise StudyError(f"The feature store {folder} is damaged: delete that folder; "
                          "everything in it can be computed again.") from None
     except lmdb.Error as error:
         raise StudyError(f"The feature store {folder} could not be read or written: {error}. "
-                         "What it holds is unharmed.") from None
+                         "Its contents are intact.") from None
 
 # %% ../../nbs/30_store.ipynb #cdec1c62
 class FeatureStore:
@@ -204,7 +204,7 @@ def _missing(store: FeatureStore, keys: list[str]) -> list[int]:
             if _decode(kept) is not None: del first[key]
             elif kept is not None: damaged += 1
     if damaged:
-        warnings.warn(f"{damaged} kept values fail their checksum and are computed again: is the disk sound?")
+        warnings.warn(f"{damaged} kept values fail their checksum and are computed again; check the disk.")
     return sorted(first.values())
 
 # %% ../../nbs/30_store.ipynb #a1ae5bd3

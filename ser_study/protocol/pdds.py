@@ -69,7 +69,7 @@ def plan_missing(distributions: np.ndarray,    # (n, c) shares of the votes
 
 # %% ../../nbs/43b_pdds.ipynb #c2d13f8b
 class PairSampler(BaseSampler):
-    "What the three samplers share; a subclass says which counts are wanted."
+    "The base of the three samplers; a subclass decides how many samples are wanted."
     _sampling_type = "bypass"   # imbalanced-learn's word for a sampler that does not equalise classes
     _parameter_constraints: dict = {}
 

@@ -92,7 +92,7 @@ def _check_groups(groups: np.ndarray, needed: int, what: str) -> None:
 
 def _hold_out(labels: np.ndarray, groups: np.ndarray, share: float,
               seed: int) -> tuple[np.ndarray, np.ndarray]:
-    "The rows that stay, and the rows of about a share of the groups, which is one of 1 / share folds."
+    "The remaining rows, and the rows of one of 1 / share folds of the groups."
     folds = max(2, min(round(1 / share), len(np.unique(groups))))
     return _folds(labels, folds, StratifiedGroupKFold(folds, shuffle=True, random_state=seed), groups)[0]
 

@@ -26,7 +26,7 @@ class Answer:
     PLACE = "the-answer"
 
     def __init__(self):
-        display(Markdown("*The answer stands here when the notebook has run to its end.*"),
+        display(Markdown("*The answer appears here when the notebook has finished.*"),
                 display_id=self.PLACE)
 
     def write(self, text: str) -> None:   # Markdown
