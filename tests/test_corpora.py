@@ -2,7 +2,7 @@
 from collections import Counter
 import pandas as pd
 import pytest
-from ser_study.commands.cli import corpora_report
+from ser_study.commands.cli import describe_corpora
 from ser_study.data.corpora import CORPORA, corpora_status, find_corpus, load_corpora
 from ser_study.data.screening import screen
 from ser_study.settings import StudyError, load_settings
@@ -71,7 +71,7 @@ def test_texts_are_loaded_beside_recordings_and_refused_by_screening(demo_settin
 
 def test_the_report_of_corpora_tells_texts_from_recordings(demo_settings):
     find_corpus("demo_meld", demo_settings)
-    said = {block.split(":")[0]: block for block in corpora_report(demo_settings).split("\n\n")}
+    said = {block.split(":")[0]: block for block in describe_corpora(demo_settings).split("\n\n")}
     assert "1011 of 1011" in said["demo_meld"] and "texts only" in said["demo_meld"]
     assert "texts only" not in said["demo_ravdess"] and set(said) == {*REAL, *DEMOS}
 

@@ -222,7 +222,7 @@ def clean_report(notebook) -> None:
             cell.source = re.sub(r"(?m)^corpora = (.*)$", _hide_folders, cell.source)
 
 # %% ../../nbs/71_runs.ipynb #13f5fbb8
-QUIET = ["--log-level=ERROR"]   # a kernel would warn of its port at every start
+QUIET = ["--log-level=CRITICAL"]   # a kernel warns of its port when it starts, and of its end
 
 def execute(notebook: Path, parameters: dict, folder: Path, progress: bool = False):
     "The notebook, executed in a folder; `StudyError` where it stopped at an error of ours."
