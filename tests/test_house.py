@@ -321,7 +321,7 @@ def readme_is_short(house):
     words = len(re.sub(r"\]\([^)]*\)|```.*?```", " ", text, flags=re.S).split())
     faults = [f"README.md: {words} words, more than {MOST_WORDS}"] if words > MOST_WORDS else []
     typed = re.sub(r"<!-- findings.*?<!-- end of findings -->|```.*?```", " ", text, flags=re.S)
-    numbers = set(re.findall(r"(?<![\w.])\d+\.\d+(?!\w|\.\d)", typed)) - {"3.11"}  # Python's
+    numbers = set(re.findall(r"(?<![\w.-])\d+\.\d+(?!\w|\.\d)", typed)) - {"3.11"}  # Python's
     return faults + [f"README.md: {number} is typed by hand" for number in sorted(numbers)]
 
 
