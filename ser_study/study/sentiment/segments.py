@@ -95,7 +95,8 @@ def describe_setting(segments: Segments) -> str:
     if not segments.alone: setting = f"All {voices} voices are studied together"
     elif voices > 1: setting = f"Each of the {voices} voices is studied alone"
     else: setting = "The one voice is studied alone"
-    reason = ", because there are too few voices to speak of others" if segments.unit_name == "clips" else ""
+    few = ", because a corpus of so few voices says nothing about other voices"
+    reason = few if segments.unit_name == "clips" else ""
     lengths = f"{table.seconds.min():.2f} to {table.seconds.max():.2f} s"
     return (f"{table['clip'].nunique()} clips give {len(table)} segments of {lengths}. {setting}. "
             f"Intervals are over {segments.unit_name}{reason}.")
@@ -134,8 +135,13 @@ def distance_elsewhere(segments: Segments,
 def describe_distances(segments: Segments, seed: int) -> str:
     "Markdown: the distance inside clips beside the distance between clips."
     within, between = clip_distances(segments).median(), distance_elsewhere(segments, seed)
-    return (f"Median distance between segments of one clip **{within:.0f}**, between segments of two clips "
-            f"of the same voice and sentiment **{between:.0f}**.")
+    found = (f"Median distance between segments of one clip **{within:.0f}**, between segments of two clips "
+             f"of the same voice and sentiment **{between:.0f}**.")
+    if np.isnan(within) or np.isnan(between): return found
+    if within < between:
+        return (f"{found} A clip's segments are nearer to each other than to those of other clips, so a "
+                "random split has something to leak.")
+    return f"{found} A clip's segments are no nearer to each other than to those of other clips."
 
 # %% ../../../nbs/78a_sentiment_segments.ipynb #db6392ac
 ENCODERS = {"hubert": "HuBERT", "wav2vec2-base": "wav2vec 2.0", "wavlm": "WavLM",

@@ -8,12 +8,14 @@ __all__ = ['COLOURS', 'OVERVIEW', 'draw_claims', 'draw_overview']
 # %% ../../../nbs/79a_summary_figures.ipynb #c0a213a9
 from textwrap import fill
 import matplotlib.pyplot as plt, pandas as pd
+from matplotlib.patches import Patch
 from .tables import SHORT, Verdicts
 
 # %% ../../../nbs/79a_summary_figures.ipynb #6c12e0fa
 COLOURS = {"holds": "C0", "reversed": "C3", "inconclusive": "0.55"}
 OVERVIEW = ("Each tested claim's effect with its 95 % interval, to the right where it goes as the paper "
-            "says; crosses are published differences. Blue: holds; red: reversed; grey: inconclusive. "
+            "says, or into the shaded band for a claim of equality; crosses are published differences. "
+            "Blue: holds; red: reversed; grey: inconclusive. "
             "Full: corrected protocol; open: the paper's.")
 
 def _draw_test(axis, test, y: int) -> None:
@@ -47,11 +49,12 @@ def draw_claims(axis, verdicts: Verdicts, paper: str) -> None:
 
 # %% ../../../nbs/79a_summary_figures.ipynb #fae93023
 def _legend() -> list:
-    "Handles: verdicts by colour, protocols by filling, and the cross."
+    "Handles: verdicts by colour, protocols by filling, the cross, and the band of equality."
     def dot(label, **style): return plt.Line2D([], [], marker="o", ls="", label=label, **style)
     verdicts = [dot(verdict, color=colour) for verdict, colour in COLOURS.items()]
     protocols = [dot("corrected protocol", color="0.3"), dot("paper protocol", color="0.3", mfc="white")]
-    return [*verdicts, *protocols, plt.Line2D([], [], marker="x", ls="", color="black", label="published")]
+    cross = plt.Line2D([], [], marker="x", ls="", color="black", label="published")
+    return [*verdicts, *protocols, cross, Patch(color="C0", alpha=.12, lw=0, label="counts as equal")]
 
 def draw_overview(verdicts: Verdicts) -> plt.Figure:
     "All papers below each other; an empty figure that says so where nothing was tested."
@@ -65,5 +68,5 @@ def draw_overview(verdicts: Verdicts) -> plt.Figure:
     figure, axes = plt.subplots(len(papers), 1, figsize=(11, .27 * sum(heights) + 1), height_ratios=heights,
                                 squeeze=False)
     for axis, paper in zip(axes[:, 0], papers): draw_claims(axis, verdicts, paper)
-    figure.legend(handles=_legend(), loc="outside upper center", ncols=6, frameon=False)
+    figure.legend(handles=_legend(), loc="outside upper center", ncols=7, frameon=False)
     return figure

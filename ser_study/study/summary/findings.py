@@ -115,7 +115,7 @@ FEAR = Sentence("03", "emospeech", finding=True,
          "interval that begins at {fear.lowest:.2f}.",
     places=dict(fear=("Table 6", SMALL.format("weighted (eq 2)"), "recall fear", "paper")))
 
-RARE = Sentence("03", "emospeech", text="Of {all.value:.0f} texts that train, {fear.value:.0f} express fear.",
+RARE = Sentence("03", "emospeech", text="Of {all.value:.0f} training texts, {fear.value:.0f} express fear.",
     places=dict(all=("Table 1", "total", "texts", "paper"), fear=("Table 1", "fear", "texts", "paper")))
 
 SVM = Sentence("03", "emospeech",
@@ -133,14 +133,14 @@ TEXT_BRANCH = Sentence("04", "crema_d", finding=True,
 MLP = "all voices together: MFCC, MLP(128)"
 
 VOICE = Sentence("05", "ravdess", finding=True,
-    text="Knowing the voice matters: on RAVDESS the paper's MLP has a UA of {known.value:.2f} for voices "
-         "that it was trained on and {new.value:.2f} for new ones; chance is one in three.",
+    text="On RAVDESS the paper's MLP has a UA of {known.value:.2f} on new clips of voices that it was "
+         "trained on, and of {new.value:.2f} on new voices; chance is one in three.",
     places=dict(known=("Question 1", MLP, "UA, whole clips", "corrected"),
                 new=("Question 1", MLP, "UA, held-out voices", "corrected")))
 
 TWO_VOICES = Sentence("05", "nemo",
-    text="On nEMO the same MLP has {known.value:.2f} for the voices that it was trained on and "
-         "{new.value:.2f} for the other one. These are two voices, and say nothing about others.",
+    text="On nEMO, with two voices, the same MLP has {known.value:.2f} on new clips of voices that it was "
+         "trained on, and {new.value:.2f} on the other voice. Two voices say nothing about others.",
     places=VOICE.places)
 
 SENTENCES = [NOISE, STEP, AGREEMENT, PRINTED, INERTIA, FIXED_WORDS, FEAR, RARE, SVM, TEXT_BRANCH, VOICE,
@@ -183,5 +183,7 @@ def compose_answer(verdicts: Verdicts, runs: list[RunFiles]) -> str:   # Markdow
     return "\n".join([
         f"**Of {len(heads)} claims, {tested} were tested on real recordings, in {len(runs)} runs. By the "
         f"rule below {holds} hold, {turned} are reversed, and {undecided} stay inconclusive.** These "
-        "verdicts are being judged again: their intervals leave out how much a result changes from one "
-        "training to the next. What stands without them:", "", *lines])
+        "verdicts are provisional and being judged again: their intervals leave out how much a result "
+        "changes from one training to the next.", "",
+        "Some numbers that do not depend on a verdict. They state what was measured and judge no claim:", "",
+        *lines])

@@ -87,9 +87,9 @@ def show_p(p: float) -> str:
 def _explain(test) -> str:
     "One test in a sentence: the interval, p and the verdict that follows."
     interval = f"{test.difference:.3f} (95 % interval {test.low:.3f} to {test.high:.3f})"
-    side = "does not reach" if test.p_holm >= LEVEL else "reaches"
+    side = "not below" if test.p_holm >= LEVEL else "below"
     return (f"- {test.corpus}, {test.protocol} protocol: {test.systems} is {interval}; p after Holm's "
-            f"correction is {show_p(test.p_holm)}, which {side} the level of {LEVEL}. "
+            f"correction is {show_p(test.p_holm)}, {side} {LEVEL}. "
             f"Verdict: **{test.verdict}**.")
 
 def explain_claim(verdicts: Verdicts, claim: str) -> str:   # Markdown
@@ -178,17 +178,17 @@ PITFALLS = [   # paper, what it is, and the row of results.csv: item, row, colum
      ("Question 2", "openSMILE + minilm", "AMI with sentence", "paper")),
     ("01", "The same clusters: AMI with the emotion",
      ("Question 2", "openSMILE + minilm", "AMI with emotion", "paper")),
-    ("02", "An utterance has the emotion of the one before it",
+    ("02", "Share of utterances with the emotion of the one before",
      ("Inertia", "the one before", "same emotion", "corrected")),
-    ("02", "It has that of another one of its dialogue",
+    ("02", "Share with the emotion of another one of the dialogue",
      ("Inertia", "another of the dialogue", "same emotion", "corrected")),
     ("02", "The printed weighted F1 is no mean: BiLSTM by the printed formula",
      ("Table 2", "BiLSTM", "weighted F1 as printed", "paper")),
     ("02", "BiLSTM by the usual formula", ("Table 2", "BiLSTM", "weighted F1", "paper")),
     ("03", "Texts of fear in the training data", ("Table 1", "fear", "texts", "paper")),
-    ("05", "UA of the MLP for voices that it was trained on",
+    ("05", "UA of the MLP on new clips of voices that it was trained on",
      ("Question 1", "all voices together: MFCC, MLP(128)", "UA, whole clips", "corrected")),
-    ("05", "UA of the MLP for new voices",
+    ("05", "UA of the MLP on new voices",
      ("Question 1", "all voices together: MFCC, MLP(128)", "UA, held-out voices", "corrected"))]
 
 def find_result(results: pd.DataFrame,       # results.csv
