@@ -156,8 +156,8 @@ def word_dependence(classes: int, seed: int) -> pd.DataFrame:
 # %% ../../../nbs/75e_conversations_questions.ipynb #38afd757
 QUESTIONS = {"history": "**Does history help?** Weighted F1 with history less without:",
              "control": "**Is it the history?**",
-             "class weights": "**Do class weights help?** They are meant for rare emotions, so look at the F1 "
-                              "of each emotion above; weighted F1 is dominated by the frequent ones:",
+             "class weights": "**Do class weights help?** They are meant for rare emotions, so look at the "
+                              "F1 of each emotion above; weighted F1 is dominated by the frequent ones:",
              "fusion": "**Do two modalities beat one?**",
              "size": "**Does the small embedder keep up?**",
              "soft labels": "**Do the raters' votes help?**",
