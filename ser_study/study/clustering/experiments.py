@@ -76,9 +76,9 @@ def tell_sensitivity(found: Sensitivity) -> str:
     much = {name: int((shift > .1).sum()) for name, shift in found.moved.items()}
     names = "the same" if found.same_names else "different"
     count = len(found.correlation)
-    return (f"Over {found.clips} clips, {much['gain 0.999']} of {count} columns move by more than a tenth of "
-            "a standard deviation in one clip of twenty under a gain of 0.999, "
-            f"{much['5 ms later']} under a shift of 5 ms. The column names of v01a and v02 are {names}; "
+    return (f"In a sample of {found.clips} clips, a gain of 0.999 moves {much['gain 0.999']} of {count} "
+            "columns by more than 0.1 standard deviations in at least 5 % of the clips; a start 5 ms later "
+            f"moves {much['5 ms later']}. The column names of v01a and v02 are {names}; "
             f"{(found.correlation < .99).sum()} columns correlate below 0.99 between the two sets, "
             f"{(found.correlation < .9).sum()} below 0.9.")
 

@@ -73,8 +73,8 @@ def mean_table(match: Match, columns: int = 8) -> pd.DataFrame:   # cluster, of 
     return both[["cluster", "of", *match.raw.columns[:columns]]]
 
 def mean_note(match: Match) -> str:
-    "How near the matched clusters are, and all pairs."
+    "How near the matched pairs of clusters are, and all pairs."
     rows = list(match.printed.index)
     matched = np.mean([match.distance[own, rows.index(name)] for own, name in match.names.items()])
-    return (f"Mean distance of matched clusters {matched:.1f} standard deviations over "
+    return (f"Mean distance of matched pairs {matched:.1f} standard deviations over "
             f"{match.raw.shape[1]} functionals; of all pairs {match.distance.mean():.1f}.")

@@ -70,7 +70,7 @@ class Utterances:
 
     @cached_property
     def labels(self) -> np.ndarray:   # (n,)
-        "Class numbers; -1 for a silent utterance."
+        "Class numbers; -1 for an unscored utterance."
         return np.array([self.emotions.index(e) if e in self.emotions else -1 for e in self.clips.emotion])
 
     @cached_property
@@ -80,7 +80,7 @@ class Utterances:
 
     @cached_property
     def targets(self) -> np.ndarray:   # (n, c)
-        "One-hot rows; those of silent utterances mean nothing and are never read."
+        "One-hot rows; those of unscored utterances mean nothing and are never read."
         return np.eye(len(self.emotions))[self.labels.clip(0)]
 
 # %% ../../../nbs/75a_conversations_data.ipynb #9545b1ce
@@ -130,10 +130,10 @@ SIZES = dict(utterances=("utterance", "size"), dialogues=("dialogue", "nunique")
              speakers=("speaker", "nunique"))
 
 def corpus_overview(talks: Conversations) -> pd.DataFrame:
-    "Utterances, dialogues, speakers, and how many utterances are scored and silent."
+    "Utterances, dialogues, speakers, and how many utterances are scored and unscored."
     clips = talks.clips.groupby("corpus", sort=False)
     table, scored = clips.agg(**SIZES), len(talks.scored)
-    return table.assign(scored=scored, silent=len(talks.clips) - scored).reset_index()
+    return table.assign(scored=scored, unscored=len(talks.clips) - scored).reset_index()
 
 def table1(talks: Conversations) -> pd.DataFrame:
     "Utterances of four and six classes and dialogues of each session; sizes of the parts in another layout."

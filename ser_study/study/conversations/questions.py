@@ -10,13 +10,14 @@ __all__ = ['PROTOCOLS', 'FUSION', 'QUESTIONS', 'MADE_UP', 'history_comparisons',
 
 # %% ../../../nbs/75e_conversations_questions.ipynb #4a47aacd
 from itertools import product
+import numpy as np
 import pandas as pd
 import torch
 from transformers import set_seed
 from ...evaluation.classification import weighted_f1
 from ...evaluation.intervals import holm, paired_difference
 from ...models.networks.conversation import EMBEDDERS, ConversationNetwork
-from .systems import WEIGHTED, Predicted
+from .systems import WEIGHTED, Predicted, most_probable
 from ..essay import result
 
 # %% ../../../nbs/75e_conversations_questions.ipynb #a12a54be
@@ -97,13 +98,23 @@ def list_comparisons(length: int,                          # conv_length
     return found
 
 # %% ../../../nbs/75e_conversations_questions.ipynb #be6e5cff
+def _gives_one_answer(systems: Predicted, name: str, length: int, protocol: str) -> bool:
+    "Whether each network of a system gives all its tested utterances one emotion."
+    table, wanted = systems.table, dict(configuration=name, conv_length=length, protocol=protocol)
+    mine = table[np.logical_and.reduce([table[column] == value for column, value in wanted.items()])]
+    fits = mine.assign(answer=most_probable(mine)).groupby(["split", "seed"], observed=True)
+    return bool((fits.answer.nunique() == 1).all())
+
 def measure_differences(systems: Predicted, comparisons: list[dict]) -> pd.DataFrame:
-    "question, what, protocol, difference of weighted F1, low, high (95 %), p, p_holm."
+    "question, what, protocol, difference of weighted F1, low, high (95 %), p, one_answer (of both), p_holm."
     rows = []
     for found in comparisons:
         first, second = (systems.counts(*found[which], found["protocol"]) for which in ("first", "second"))
         paired = paired_difference(first, second, weighted_f1, systems.resamples, systems.seeds[0])
-        rows.append({key: found[key] for key in ("question", "what", "protocol")} | paired._asdict())
+        constant = all(_gives_one_answer(systems, *found[which], found["protocol"])
+                       for which in ("first", "second"))
+        asked = {key: found[key] for key in ("question", "what", "protocol")}
+        rows.append(asked | paired._asdict() | dict(one_answer=constant))
     table = pd.DataFrame(rows)
     return table.assign(p_holm=table.groupby("protocol").p.transform(lambda p: holm(p.tolist())))
 
@@ -145,7 +156,8 @@ def word_dependence(classes: int, seed: int) -> pd.DataFrame:
 # %% ../../../nbs/75e_conversations_questions.ipynb #38afd757
 QUESTIONS = {"history": "**Does history help?** Weighted F1 with history less without:",
              "control": "**Is it the history?**",
-             "class weights": "**Do class weights help?**",
+             "class weights": "**Do class weights help?** They are meant for rare emotions, so look at the "
+                              "F1 of each emotion above; weighted F1 is dominated by the frequent ones:",
              "fusion": "**Do two modalities beat one?**",
              "size": "**Does the small embedder keep up?**",
              "soft labels": "**Do the raters' votes help?**",
@@ -176,8 +188,9 @@ def _summarise(asked: pd.DataFrame) -> str:
     effects = [name_effect(d) for d in asked.itertuples()]
     largest = asked.loc[asked.difference.abs().idxmax()]
     counted = [f"{effects.count(effect)} {effect}" for effect in ("higher", "lower") if effect in effects]
+    constant = " (both networks give one answer)" if largest.one_answer else ""
     return (f"{', '.join(counted) or 'No difference can be shown'} (compared: {len(asked)}). "
-            f"The largest: *{largest.what}*, {_in_numbers(largest)}.")
+            f"The largest: *{largest.what}*{constant}, {_in_numbers(largest)}.")
 
 MADE_UP = "**These recordings are made up: they show that everything runs and say nothing about emotions.**"
 
@@ -189,5 +202,7 @@ def answer_questions(differences: pd.DataFrame,   # of `measure_differences`
     beyond = corrected[(corrected.question != "control") | corrected.what.str.contains(": real history - ")]
     lines = [f"- {head.split('** ')[0].rstrip('*')}** {_summarise(beyond[beyond.question == question])}"
              for question, head in QUESTIONS.items() if question in set(beyond.question)]
-    head = "Differences of weighted F1 in the corrected protocol, with 95 % intervals:"
+    head = ("Differences of weighted F1 in the corrected protocol, with 95 % intervals. A difference counts "
+            "as shown only if its interval excludes 0 and its p, corrected for all comparisons (Holm), is "
+            "below 0.05.")
     return "\n\n".join([*([MADE_UP] if demo else []), head, "\n".join(lines)])

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'ABBREVIATED', 'SUBSTITUTES', 'COLUMN', 'abbreviate', 'published_row', 'emotion_results', 'paper_table',
-           'length_results', 'seconds_results', 'probability_table', 'f1_with_silent', 'report_silent',
+           'length_results', 'seconds_results', 'probability_table', 'f1_with_unscored', 'report_unscored',
            'confident_errors', 'errors_table']
 
 # %% ../../../nbs/75d_conversations_tables.ipynb #b70fcfa4
@@ -114,22 +114,22 @@ def probability_table(talks: Conversations, predictions: pd.DataFrame) -> pd.Dat
     return pd.DataFrame(names).join(pd.DataFrame(probabilities, columns=emotions))
 
 # %% ../../../nbs/75d_conversations_tables.ipynb #514dac0d
-def f1_with_silent(counts: np.ndarray,   # (c, c)
-                   silent: float,        # silent utterances for each scored one
-                   ) -> np.ndarray:      # (c,)
-    "F1 of each class where predictions for silent utterances count as false."
-    given = counts.sum(axis=0) * (1 + silent)
+def f1_with_unscored(counts: np.ndarray,   # (c, c)
+                     unscored: float,      # unscored utterances for each scored one
+                     ) -> np.ndarray:      # (c,)
+    "F1 of each class where predictions for unscored utterances count as false positives."
+    given = counts.sum(axis=0) * (1 + unscored)
     return np.array([2 * right / (true + answered) for right, true, answered in
                      zip(np.diagonal(counts), counts.sum(axis=1), given)])
 
-def report_silent(systems: Predicted, name: str, length: int) -> str:
-    "A sentence on the silent utterances, and on the mean F1 of one system without and with them."
+def report_unscored(systems: Predicted, name: str, length: int) -> str:
+    "Sentences on the unscored utterances, and on the macro F1 of one system without and with them."
     scored, everyone = len(systems.talks.scored), len(systems.talks.clips)
     total = systems.counts(name, length, "paper").sum(axis=0)
-    with_silent = np.nanmean(f1_with_silent(total, (everyone - scored) / scored))
-    return (f"{everyone - scored} of {everyone} utterances are silent. "
-            f"Mean F1 of {name}: {np.nanmean(f1(total)):.3f}; with as large a share of silent "
-            f"utterances predicted and counted as false: {with_silent:.3f}.")
+    with_unscored = np.nanmean(f1_with_unscored(total, (everyone - scored) / scored))
+    return (f"{everyone - scored} of {everyone} utterances are unscored. "
+            f"Macro F1 of {name} is {np.nanmean(f1(total)):.3f}; it would be {with_unscored:.3f} if "
+            "predictions for unscored utterances counted as false positives.")
 
 # %% ../../../nbs/75d_conversations_tables.ipynb #897a044d
 def confident_errors(systems: Predicted, name: str, length: int, most: int = 6) -> pd.DataFrame:

@@ -27,7 +27,7 @@ def summarise_texts(material: Material, defects: pd.DataFrame) -> str:
 UNCLEAR = "no difference can be shown"
 
 def judge_gain(gain) -> str:   # a row of `compare_weightings`, as a named tuple
-    "Whether weights help or harm: the interval has to be without 0 and the corrected p below 0.05."
+    "Whether weights help or harm: the interval has to exclude 0 and the corrected p to be below 0.05."
     if gain.low <= 0 <= gain.high or gain.p_holm >= .05: return UNCLEAR
     return "helps" if gain.difference > 0 else "harms"
 
@@ -37,10 +37,11 @@ def describe_gain(gain) -> str:
     return f"{interval}, p = {gain.p_holm:.3g} after Holm: **{judge_gain(gain)}**"
 
 def count_effects(gains: pd.DataFrame) -> str:   # of `compare_weightings`
-    "In how many comparisons weights help and harm."
+    "In how many comparisons weights help and harm, and how many are undecided."
     effects = [judge_gain(gain) for gain in gains.itertuples()]
-    return (f"of {len(effects)} comparisons weights help in {effects.count('helps')} and harm in "
-            f"{effects.count('harms')}; in {effects.count(UNCLEAR)} {UNCLEAR}")
+    return (f"In {len(effects)} comparisons (all systems, measures and protocols) weights help in "
+            f"{effects.count('helps')} and harm in {effects.count('harms')}; the other "
+            f"{effects.count(UNCLEAR)} are undecided.")
 
 # %% ../../../nbs/76g_texts_answers.ipynb #bbc4bf6a
 F1_OF_FEAR = .29   # Table 6, at a recall of 1.00
@@ -103,7 +104,7 @@ def answer_first(outcome: Outcome, gains: pd.DataFrame, demo: bool) -> str:   # 
     lines = gains[(gains.measure == "macro F1") & (gains.system == outcome.lead)]
     plain, weighted = (_mean_found(outcome, weighting) for weighting in ("unweighted", "weighted (eq 2)"))
     return (MADE_UP if demo else "") + "\n".join([
-        f"- **Does weighting help?** Over all systems, measures and protocols, {count_effects(gains)}. "
+        f"- **Does weighting help?** {count_effects(gains)} "
         f"Macro F1 of the leading system ({outcome.lead}), weighted less unweighted:",
         *_gain_lines(lines, with_system=False),
         f"- **What is a recall of 1.00 worth?** Of six texts its exact 95 % interval begins at "
@@ -122,7 +123,7 @@ def list_assumptions(models: list[str],         # keys of FINETUNED
     found = [
         ("recipes", recipes,
          "12 epochs, batch 8, AdamW at 4e-5 and dropout 0.1 are given for the pretrained model; the one from "
-         "nothing has its own"),
+         "scratch has its own"),
         ("schedule",
          "linear decay after a warm-up of 6 % of the steps, gradients clipped at 1, at most 128 tokens, "
          "no weight decay", "defaults of the package it names (Simple Transformers)"),

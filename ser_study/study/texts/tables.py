@@ -34,7 +34,7 @@ def show_corpus(material: Material) -> great_tables.GT:
     return show_table(table, "Tables 1, 3 and 5: texts, shares and class weights", note, 2, identity="table1")
 
 def loss_shares(material: Material) -> pd.DataFrame:   # emotion, and a percentage for each weighting
-    "Percentage of the training loss that each emotion brings while all texts cost the same."
+    "Percentage of the training loss that each emotion contributes while all texts have the same loss."
     train = material.count("train")
     brought = {name: train * weights for name, weights in weigh_classes(material).items()}
     shares = {name: 100 * loss / loss.sum() for name, loss in brought.items()}
@@ -43,7 +43,7 @@ def loss_shares(material: Material) -> pd.DataFrame:   # emotion, and a percenta
 def show_loss_shares(material: Material) -> great_tables.GT:
     "The table of `loss_shares`."
     note = "A text's loss times the weight of its emotion, summed over the training texts."
-    title = "Percentage of the loss that each emotion brings at the first step"
+    title = "Percentage of the loss that each emotion contributes at the first step"
     return show_table(loss_shares(material), title, note, 1, identity="loss")
 
 # %% ../../../nbs/76f_texts_tables.ipynb #ea55812b
@@ -64,7 +64,7 @@ def show_leakage(leakage: Leakage) -> great_tables.GT | Markdown:
 def show_tokens(texts: list[str],
                 checkpoint: str, name: str,   # of the model
                 material: Material, seed: int) -> great_tables.GT:
-    "The pieces in which a model reads texts. A model from nothing learns its pieces from the training texts."
+    "The pieces in which a model reads texts. A model from scratch learns its pieces from the training texts."
     set_seed(seed)
     training = material.said[material.official.train].tolist()
     tokenizer, _ = load_classifier(checkpoint, {}, training, len(material.emotions), FinetuningRecipe())
@@ -138,9 +138,9 @@ def show_gains(outcome: Outcome, gains: pd.DataFrame) -> great_tables.GT:   # of
 def show_recalls(outcome: Outcome, recalls: pd.DataFrame) -> great_tables.GT:   # of `exact_recalls`
     "Recall of the rarest emotion with exact intervals."
     material = outcome.material
-    title = (f"Recall of {material.emotions[material.rare]} with exact 95 % intervals; texts tested: "
+    title = (f"Recall of {material.emotions[material.rare]} with exact 95 % intervals; texts tested here: "
              f"{material.count('test')[material.rare]}")
-    note = "Clopper-Pearson. The published recalls are read as whole texts of this test set."
+    note = "Clopper-Pearson. Published recalls are read as shares of six texts: 0.17 is 1 of 6."
     return show_table(recalls, title, note, 2, identity="question2")
 
 # %% ../../../nbs/76f_texts_tables.ipynb #8a1524d9
