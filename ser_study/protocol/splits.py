@@ -40,45 +40,47 @@ class Split:
 # %% ../../nbs/41_splits.ipynb #b2331e5d
 NOBODY = np.array([], dtype=int)
 
-def _divide(rows: np.ndarray, labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _divide(rows: np.ndarray, y: np.ndarray, share: float,
+            random_state: int) -> tuple[np.ndarray, np.ndarray]:
     "The rows (n,) that stay, and a random share of them, stratified by label; none for a share of 0."
     if not share: return rows, NOBODY
-    return train_test_split(rows, test_size=share, stratify=labels[rows], random_state=seed)
+    return train_test_split(rows, test_size=share, stratify=y[rows], random_state=random_state)
 
-def stratified_split(labels: np.ndarray,   # (n,)
-                     seed: int,
+def stratified_split(y: np.ndarray,        # (n,) labels
+                     random_state: int,
                      shares: tuple[float, float, float] = (.8, .1, .1),   # train, validation (may be 0), test
                      ) -> list[Split]:
     "One random split of rows, stratified by label. `StudyError` for a class with too few rows."
     _, validation, test = shares
     try:
-        rest, tested = train_test_split(np.arange(len(labels)), test_size=test, stratify=labels,
-                                        random_state=seed)
-        train, valid = _divide(rest, labels, validation / (1 - test), seed)
+        rest, tested = train_test_split(np.arange(len(y)), test_size=test, stratify=y,
+                                        random_state=random_state)
+        train, valid = _divide(rest, y, validation / (1 - test), random_state)
     except ValueError as error:
         raise StudyError(f"These rows cannot be split by {shares} with every class on each side: {error}"
                          ) from None
-    return [Split(f"random rows, seed {seed}", np.sort(train), np.sort(valid), np.sort(tested))]
+    return [Split(f"random rows, seed {random_state}", np.sort(train), np.sort(valid), np.sort(tested))]
 
 # %% ../../nbs/41_splits.ipynb #b1655265
-def _folds(labels: np.ndarray, folds: int, splitter,
+def _folds(y: np.ndarray, n_splits: int, splitter,
            groups: np.ndarray | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
     "The folds of a scikit-learn splitter; its errors become a `StudyError`."
-    try: return list(splitter.split(np.empty(len(labels)), labels, groups))
+    try: return list(splitter.split(np.empty(len(y)), y, groups))
     except ValueError as error:
-        raise StudyError(f"These {len(labels)} rows do not make {folds} folds: {error}") from None
+        raise StudyError(f"These {len(y)} rows do not make {n_splits} folds: {error}") from None
 
-def stratified_folds(labels: np.ndarray,        # (n,)
-                     folds: int,
-                     seed: int,
+def stratified_folds(y: np.ndarray,             # (n,) labels
+                     n_splits: int,
+                     random_state: int,
                      validation: float = 0.,    # share of the training rows
                      ) -> list[Split]:
     "Random rows in folds, stratified by label. `StudyError` for a class with fewer rows than folds."
-    found = _folds(labels, folds, StratifiedKFold(folds, shuffle=True, random_state=seed))
+    found = _folds(y, n_splits, StratifiedKFold(n_splits, shuffle=True, random_state=random_state))
     splits = []
     for number, (rest, tested) in enumerate(found, 1):
-        train, valid = _divide(rest, labels, validation, seed)
-        splits.append(Split(f"random rows, fold {number} of {folds}", np.sort(train), np.sort(valid), tested))
+        train, valid = _divide(rest, y, validation, random_state)
+        name = f"random rows, fold {number} of {n_splits}"
+        splits.append(Split(name, np.sort(train), np.sort(valid), tested))
     return splits
 
 # %% ../../nbs/41_splits.ipynb #95e831f8
@@ -90,63 +92,65 @@ def _check_groups(groups: np.ndarray, needed: int, what: str) -> None:
         found = "there is 1" if count == 1 else f"there are {count}"
         raise StudyError(f"{what} needs at least {needed} groups; {found}.")
 
-def _hold_out(labels: np.ndarray, groups: np.ndarray, share: float,
-              seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _hold_out(y: np.ndarray, groups: np.ndarray, share: float,
+              random_state: int) -> tuple[np.ndarray, np.ndarray]:
     "The remaining rows, and the rows of one of 1 / share folds of the groups."
-    folds = max(2, min(round(1 / share), len(np.unique(groups))))
-    return _folds(labels, folds, StratifiedGroupKFold(folds, shuffle=True, random_state=seed), groups)[0]
+    n_splits = max(2, min(round(1 / share), len(np.unique(groups))))
+    splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=random_state)
+    return _folds(y, n_splits, splitter, groups)[0]
 
-def grouped_split(labels: np.ndarray,    # (n,)
+def grouped_split(y: np.ndarray,         # (n,) labels
                   groups: np.ndarray,    # (n,) speaker, clip, dialogue, script ...
-                  seed: int,
+                  random_state: int,
                   shares: tuple[float, float, float] = (.8, .1, .1),   # train, validation (may be 0), test
                   ) -> list[Split]:
     """One split in which every group stands on one side. Validation and test get at least one group each, so
     with few groups they are larger than their shares. `StudyError` for too few groups."""
     _, validation, test = shares
     _check_groups(groups, 3 if validation else 2, "A split by groups")
-    rest, tested = _hold_out(labels, groups, test, seed)
+    rest, tested = _hold_out(y, groups, test, random_state)
     train, valid = np.arange(len(rest)), NOBODY
-    if validation: train, valid = _hold_out(labels[rest], groups[rest], validation / (1 - test), seed)
-    return [Split(f"whole groups, seed {seed}", rest[train], rest[valid], tested)]
+    if validation: train, valid = _hold_out(y[rest], groups[rest], validation / (1 - test), random_state)
+    return [Split(f"whole groups, seed {random_state}", rest[train], rest[valid], tested)]
 
 # %% ../../nbs/41_splits.ipynb #ef72d98c
 def set_aside(split: Split,
               groups: np.ndarray,   # (n,) of all rows
               share: float,         # of the training groups
-              seed: int,
+              random_state: int,
               ) -> Split:
     "Move a random share of the training groups to the validation side. `StudyError` if there is one only."
     if len(np.unique(groups[split.train])) < 2:
         raise StudyError(f"{split.name}: one group is left to train on, "
                          "so none can be set aside for validation.")
-    splitter = GroupShuffleSplit(1, test_size=share, random_state=seed)
+    splitter = GroupShuffleSplit(1, test_size=share, random_state=random_state)
     train, valid = next(splitter.split(split.train, groups=groups[split.train]))
     return Split(split.name, split.train[train], split.train[valid], split.test)
 
-def grouped_folds(labels: np.ndarray,        # (n,)
+def grouped_folds(y: np.ndarray,             # (n,) labels
                   groups: np.ndarray,        # (n,)
-                  folds: int,
-                  seed: int,
+                  n_splits: int,
+                  random_state: int,
                   validation: float = 0.,    # share of the training groups
                   ) -> list[Split]:
     "Every group is tested in one of the folds. `StudyError` for fewer groups than folds."
-    _check_groups(groups, folds, f"{folds} folds of whole groups")
-    found = _folds(labels, folds, StratifiedGroupKFold(folds, shuffle=True, random_state=seed), groups)
-    splits = [Split(f"whole groups, fold {number} of {folds}", rest, NOBODY, tested)
+    _check_groups(groups, n_splits, f"{n_splits} folds of whole groups")
+    splitter = StratifiedGroupKFold(n_splits, shuffle=True, random_state=random_state)
+    found = _folds(y, n_splits, splitter, groups)
+    splits = [Split(f"whole groups, fold {number} of {n_splits}", rest, NOBODY, tested)
               for number, (rest, tested) in enumerate(found, 1)]
-    return [set_aside(split, groups, validation, seed) for split in splits] if validation else splits
+    return [set_aside(split, groups, validation, random_state) for split in splits] if validation else splits
 
 # %% ../../nbs/41_splits.ipynb #6d23c1db
 def leave_one_out(groups: np.ndarray,        # (n,)
                   validation: float = 0.,    # share of the training groups
-                  seed: int = 0,             # for the validation groups
+                  random_state: int = 0,     # for the validation groups
                   ) -> list[Split]:          # one for each group, sorted by group
     "Each group is tested once, by itself. `StudyError` for fewer than two groups."
     _check_groups(groups, 2, "Leaving one group out")
     splits = [Split(f"without {groups[tested[0]]}", rest, NOBODY, tested)
               for rest, tested in LeaveOneGroupOut().split(groups, groups=groups)]
-    return [set_aside(split, groups, validation, seed) for split in splits] if validation else splits
+    return [set_aside(split, groups, validation, random_state) for split in splits] if validation else splits
 
 # %% ../../nbs/41_splits.ipynb #161aeff1
 def named_split(values: np.ndarray,         # (n,) session, or a corpus's own split
@@ -171,13 +175,13 @@ def split_within(parts: dict[str, np.ndarray],                # name -> rows
             for name, rows in parts.items() for split in make(rows)]
 
 def thin_split(split: Split,
-            labels: np.ndarray,   # (n,) of all rows
-            size: int,            # largest number of training rows
-            seed: int,
-            ) -> Split:
+               y: np.ndarray,        # (n,) labels of all rows
+               size: int,            # largest number of training rows
+               random_state: int,
+               ) -> Split:
     "Keep `size` random training rows with the same share of each class; all where there are no more."
     if len(split.train) <= size: return split
-    rows = pd.Series(labels[split.train], split.train).sample(frac=1, random_state=seed)
+    rows = pd.Series(y[split.train], split.train).sample(frac=1, random_state=random_state)
     classes = rows.groupby(rows)
     place = (classes.cumcount() + .5) / classes.transform("size")   # spreads each class evenly from 0 to 1
     return Split(split.name, np.sort(place.sort_values(kind="stable").index[:size].to_numpy()),
@@ -185,7 +189,7 @@ def thin_split(split: Split,
 
 # %% ../../nbs/41_splits.ipynb #8a075c9e
 def purge_split(split: Split,
-           values: np.ndarray) -> Split:   # (n,) script, sentence ...; missing where a row has none
+                values: np.ndarray) -> Split:   # (n,) script, sentence ...; missing where a row has none
     "The split without the training and validation rows whose value is tested."
     tested = set(values[split.test]) - {value for value in values[split.test] if pd.isna(value)}
     keep = np.array([value not in tested for value in values])
@@ -194,14 +198,14 @@ def purge_split(split: Split,
 
 # %% ../../nbs/41_splits.ipynb #73b89fb9
 def describe_splits(splits: list[Split],
-                    labels: np.ndarray,    # (n,)
+                    y: np.ndarray,         # (n,) labels
                     groups: np.ndarray,    # (n,)
                     ) -> pd.DataFrame:     # split, side, rows, groups, absent
     "For each side of each split: the numbers of rows and groups, and the classes that it lacks (`absent`)."
     found = []
     for split in splits:
         for side, rows in split.sides.items():
-            absent = ", ".join(sorted(set(labels) - set(labels[rows])))
+            absent = ", ".join(sorted(set(y) - set(y[rows])))
             found.append(dict(split=split.name, side=side, rows=len(rows),
                               groups=len(np.unique(groups[rows])), absent=absent))
     return pd.DataFrame(found)
