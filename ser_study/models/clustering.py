@@ -23,7 +23,7 @@ def nearest_neighbours(X: np.ndarray,    # (n, d)
 
 # %% ../../nbs/50_clustering.ipynb #111bebee
 def reduce(X: np.ndarray,            # (n, d) standardised features
-           seed: int,                # one seed, one embedding
+           random_state: int,        # one seed, one embedding
            n_components: int = 2,    # dimensions of the result
            n_neighbors: int = 15,    # UMAP's own default
            min_dist: float = 0.1,    # UMAP's own default
@@ -34,7 +34,7 @@ def reduce(X: np.ndarray,            # (n, d) standardised features
         raise ValueError(f"UMAP in {n_components} dimensions needs at least {least} rows, found {len(X)}")
     n_neighbors = min(n_neighbors, len(X) - 1)
     model = umap.UMAP(n_components=n_components, n_neighbors=n_neighbors, min_dist=min_dist, init="pca",
-                      random_state=seed, n_jobs=1, precomputed_knn=nearest_neighbours(X, n_neighbors),
+                      random_state=random_state, n_jobs=1, precomputed_knn=nearest_neighbours(X, n_neighbors),
                       force_approximation_algorithm=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*transform.*unavailable.*")   # no new rows are embedded
@@ -43,9 +43,9 @@ def reduce(X: np.ndarray,            # (n, d) standardised features
 # %% ../../nbs/50_clustering.ipynb #606f8c08
 NOISE = -1
 
-def kmeans(X: np.ndarray, clusters: int, seed: int) -> np.ndarray:
+def kmeans(X: np.ndarray, n_clusters: int, random_state: int) -> np.ndarray:
     "KMeans labels (n,) from 0; the best of ten starts."
-    return KMeans(n_clusters=clusters, n_init=10, random_state=seed).fit_predict(X)
+    return KMeans(n_clusters=n_clusters, n_init=10, random_state=random_state).fit_predict(X)
 
 def density_clusters(X: np.ndarray, min_cluster_size: int) -> np.ndarray:
     "HDBSCAN labels (n,) from 0, noise -1. It has no randomness of its own."

@@ -14,11 +14,11 @@ NULLS = ("gaussian", "permuted")
 
 def null_like(X: np.ndarray,     # (n, d) the real features
               kind: str,         # gaussian or permuted
-              seed: int,
+              random_state: int,
               ) -> np.ndarray:   # (n, d) float32
     "Structureless data of the same size. `ValueError` for another kind."
     if kind not in NULLS: raise ValueError(f"null {kind!r} is not one of {NULLS}")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(random_state)
     if kind == "gaussian": return rng.normal(size=X.shape).astype(np.float32)
     return rng.permuted(X, axis=0).astype(np.float32)
 
