@@ -14,13 +14,14 @@ FIND_PYTHON = for python in $(PYTHON) python3 python; do \
 	(on Debian: python3.11 and python3.11-venv), or name yours: make PYTHON=python3.12" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: study test site lab clean lock help
+.PHONY: study test site lab calibrate clean lock help
 
 help:
 	@echo "make study   run every paper's notebook on the demo corpora, then build reports/site/index.html"
 	@echo "make test    run the library notebooks and the tests"
 	@echo "make site    rebuild the site from the existing reports"
 	@echo "make lab     open the notebooks in JupyterLab"
+	@echo "make calibrate  simulate studies: how often do our intervals hold the truth?"
 	@echo "make lock    update requirements.lock from pyproject.toml"
 	@echo "make clean   remove the environment, the site, the demo runs and the tools' caches"
 
@@ -41,6 +42,10 @@ test: $(READY)
 site: $(READY)
 	@echo "Building the site from reports/"
 	@$(RUN) ser-study site
+
+calibrate: $(READY)
+	@echo "Simulating studies (minutes on two cores)"
+	@$(RUN) ser-study benchmark 05
 
 lab: $(READY)
 	@$(RUN) jupyter lab nbs

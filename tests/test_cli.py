@@ -120,7 +120,8 @@ def test_help_lists_the_commands(house):
                                                                          "models", "cache"))
     assert all(name in call(house, "cache", "--help").stdout for name in ("show", "verify", "prune"))
 
-@pytest.mark.parametrize("command", [["run"], ["study"], ["site"], ["compare"], ["crate"], ["doctor"],
+@pytest.mark.parametrize("command", [["run"], ["study"], ["benchmark"], ["site"], ["compare"], ["crate"],
+                                      ["doctor"],
                                      ["corpora"], ["corpora", "fetch"], ["models"], ["models", "pull"],
                                      ["cache"], ["cache", "prune"]], ids=" ".join)
 def test_help_of_each_command_is_right(command, house):

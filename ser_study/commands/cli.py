@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HELP', 'app', 'corpora_app', 'models_app', 'cache_app', 'Paper', 'Parameters', 'Grid', 'RunName', 'split_parameters',
-           'describe_parameters', 'run', 'study', 'site', 'compare', 'crate', 'doctor', 'list_defects',
+           'describe_parameters', 'run', 'study', 'benchmark', 'site', 'compare', 'crate', 'doctor', 'list_defects',
            'describe_corpora', 'corpora', 'fetch', 'models_pull', 'feature_store', 'show', 'cache_verify',
            'check_hashes', 'cache_prune', 'main']
 
@@ -137,6 +137,21 @@ def study() -> None:
         tqdm.write(f"{number} of {len(notebooks)}, {passed} so far: {notebook.stem}")
         run_paper(notebook.stem, {}, settings, progress=False)
     site()
+
+@app.command()
+def benchmark(name: Annotated[str, typer.Argument(
+                  help="the benchmark's number, or the beginning of its name")],
+              parameters: Parameters = []) -> None:
+    """Run a benchmark's notebook and keep its report.
+
+    \b
+    ser-study benchmark 02                    speed of training
+    ser-study benchmark 05 -p studies=200     how often intervals hold the truth, from fewer studies
+    """
+    settings = load_settings()
+    from ser_study.study.runs import run_benchmark
+    folder = run_benchmark(name, split_parameters(parameters), settings)
+    typer.echo(f"Report: {_shorten(folder, settings)}")
 
 @app.command()
 def site() -> None:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FIT', 'WIDGET', 'QUIET', 'find_notebook', 'default_parameters', 'parse_parameters', 'about_corpora', 'complete',
            'code_state', 'package_versions', 'hardware', 'measured', 'write_whole', 'write_csv', 'Run', 'clean_report',
-           'execute', 'run_paper']
+           'execute', 'run_paper', 'run_benchmark']
 
 # %% ../../nbs/71_runs.ipynb #3634eef4
 import ast, contextlib, importlib.metadata, json, os, platform, re, subprocess, tempfile, threading, time
@@ -18,13 +18,16 @@ from ..features.store import text_key
 from .folders import public_corpora, run_name
 
 # %% ../../nbs/71_runs.ipynb #2b52aba0
-def find_notebook(paper: str,      # its number, or the beginning of its name
-                  settings: Settings) -> Path:
+def find_notebook(name: str,                # its number, or the beginning of its name
+                  settings: Settings,
+                  kind: str = "papers",     # or benchmarks
+                  ) -> Path:
     "The notebook of a paper. `StudyError` lists all of them unless exactly one matches."
-    notebooks = {path.stem: path for path in sorted((settings.root / "nbs" / "papers").glob("*.ipynb"))}
-    fits = [name for name in notebooks if name.startswith(paper)] if paper else []
+    notebooks = {path.stem: path for path in sorted((settings.root / "nbs" / kind).glob("*.ipynb"))}
+    fits = [stem for stem in notebooks if stem.startswith(name)] if name else []
     if len(fits) != 1:
-        raise StudyError(f"No paper notebook begins with {paper!r}; there are {', '.join(notebooks)}.")
+        raise StudyError(f"No {kind.removesuffix('s')} notebook begins with {name!r}; "
+                         f"there are {', '.join(notebooks)}.")
     return notebooks[fits[0]]
 
 def default_parameters(notebook: Path) -> dict:
@@ -251,5 +254,16 @@ def run_paper(paper: str,                # its number, or the beginning of its n
     if "corpora" in defaults: load_corpora({**defaults, **parameters}["corpora"], settings)
     executed = execute(notebook, parameters, settings.root, progress)
     folder = settings.reports / notebook.stem / run_name({**defaults, **parameters}, defaults)
+    write_whole(folder / "report.ipynb", nbformat.writes(executed) + "\n")
+    return folder
+
+def run_benchmark(name: str,               # its number, or the beginning of its name
+                  texts: dict[str, str],   # parameters by name
+                  settings: Settings) -> Path:
+    "Execute a benchmark's notebook and keep its report: its folder."
+    notebook = find_notebook(name, settings, "benchmarks")
+    parameters = parse_parameters(texts, default_parameters(notebook), notebook.name)
+    executed = execute(notebook, parameters, settings.root, progress=True)
+    folder = settings.reports / "benchmarks" / notebook.stem
     write_whole(folder / "report.ipynb", nbformat.writes(executed) + "\n")
     return folder
