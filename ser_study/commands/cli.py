@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['HELP', 'app', 'corpora_app', 'models_app', 'cache_app', 'Paper', 'Parameters', 'Grid', 'RunName', 'split_parameters',
-           'describe_parameters', 'run', 'study', 'benchmark', 'site', 'compare', 'crate', 'doctor', 'list_defects',
+           'describe_parameters', 'run', 'study', 'site', 'benchmark', 'compare', 'crate', 'doctor', 'list_defects',
            'describe_corpora', 'corpora', 'fetch', 'models_pull', 'feature_store', 'show', 'cache_verify',
            'check_hashes', 'cache_prune', 'main']
 
@@ -139,6 +139,15 @@ def study() -> None:
     site()
 
 @app.command()
+def site() -> None:
+    "Build the report site from reports/."
+    settings = load_settings()
+    from ser_study.site.build import build_site
+    index = build_site(settings.reports, settings=settings)
+    typer.echo(f"Open {_shorten(index, settings)} in a browser")
+
+# %% ../../nbs/95_cli.ipynb #83b0b758
+@app.command()
 def benchmark(name: Annotated[str, typer.Argument(
                   help="the benchmark's number, or the beginning of its name")],
               parameters: Parameters = []) -> None:
@@ -152,14 +161,6 @@ def benchmark(name: Annotated[str, typer.Argument(
     from ser_study.study.runs import run_benchmark
     folder = run_benchmark(name, split_parameters(parameters), settings)
     typer.echo(f"Report: {_shorten(folder, settings)}")
-
-@app.command()
-def site() -> None:
-    "Build the report site from reports/."
-    settings = load_settings()
-    from ser_study.site.build import build_site
-    index = build_site(settings.reports, settings=settings)
-    typer.echo(f"Open {_shorten(index, settings)} in a browser")
 
 # %% ../../nbs/95_cli.ipynb #7fd5731f
 @app.command()

@@ -257,6 +257,7 @@ def run_paper(paper: str,                # its number, or the beginning of its n
     write_whole(folder / "report.ipynb", nbformat.writes(executed) + "\n")
     return folder
 
+# %% ../../nbs/71_runs.ipynb #b6a6c083
 def run_benchmark(name: str,               # its number, or the beginning of its name
                   texts: dict[str, str],   # parameters by name
                   settings: Settings) -> Path:
