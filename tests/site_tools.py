@@ -111,7 +111,9 @@ class Browser:
                   awaitPromise=True)
 
     def value(self, expression: str):
-        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+        "What JavaScript returns; None while one page makes room for the next, when nothing can be evaluated."
+        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        return found["result"].get("value") if "result" in found else None
 
     def wait(self, condition: str, seconds: float = 20) -> bool:
         "Whether the condition, in JavaScript, comes true."
