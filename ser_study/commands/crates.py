@@ -13,7 +13,8 @@ from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 from ..data.corpora import CORPORA
 from ..settings import StudyError
-from ..site.reports import PAPERS, Run, read_run
+from ..evaluation.published import PAPERS
+from ..site.reports import Run, read_run
 
 # %% ../../nbs/93_crates.ipynb #dc8c4216
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"

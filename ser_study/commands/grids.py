@@ -15,9 +15,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt, nbformat, pandas as pd, papermill
 from tqdm import tqdm
 from ..data.corpora import load_corpora
-from ..evaluation.published import RESULTS
+from ..evaluation.published import PAPERS, RESULTS
 from ..settings import Settings, StudyError
-from ..site.reports import PAPERS, read_results
+from ..site.reports import read_results
 from ..study.folders import public_corpora, run_name
 from ..study.runs import default_parameters, execute, find_notebook, parse_parameters, run_paper
 from ..study.runs import write_csv, write_whole

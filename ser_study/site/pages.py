@@ -17,7 +17,8 @@ from .claims import join_claims, read_scoreboard
 from .figures import confusions, interval_svg, planes, span
 from .format import drop_markup, format_bound, format_difference, format_number
 from .notebooks import figure_title, named_items, page_notebook
-from .reports import PAPERS, ROWS, Run
+from ..evaluation.published import PAPERS
+from .reports import ROWS, Run
 
 # %% ../../nbs/80f_site_pages.ipynb #393d0aff
 PLACE = ("item", "row", "column", "corpus")
