@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['load_or_demo', 'write_copies', 'find_texts', 'in_order', 'our_functionals', 'smile_functionals', 'our_statistics',
-           'call_librosa', 'librosa_statistics', 'check_spectra', 'extract_into', 'extract_cold', 'run_twice',
-           'compare', 'describe_factors']
+           'call_librosa', 'librosa_statistics', 'check_spectra', 'extract_into', 'extract_cold', 'run_twice']
 
 # %% ../../../nbs/71d_benchmarks_representation.ipynb #53984e3e
 import os, tempfile
@@ -19,7 +18,6 @@ from ...features.spectra import SpectralStatistics, spectra
 from ...features.store import FeatureStore, extract
 from ...settings import Settings, StudyError, load_settings
 from ..runs import measured, run_paper
-from ..timing import times_faster
 
 # %% ../../../nbs/71d_benchmarks_representation.ipynb #8c234e9b
 def load_or_demo(corpora: str,   # keys or tables, separated by commas
@@ -135,24 +133,3 @@ def run_twice(paper: str,       # its number
         tables.append((folder / "results.csv").read_bytes())
     assert tables[0] == tables[1], "the two runs differ in results.csv"
     return pd.DataFrame(costs)
-
-# %% ../../../nbs/71d_benchmarks_representation.ipynb #b7fa8162
-def compare(costs: pd.DataFrame,         # of `race`
-            what: str,                   # what the contenders compute
-            ours: str,                   # the contender of the study
-            wanted: dict[str, float],    # other contender -> wanted factor; NaN: none
-            values: str,                 # how far the values agree
-            ) -> pd.DataFrame:
-    """The factor by which `ours` is faster than each other contender: got (median), lowest, highest, and that
-    of CPU seconds."""
-    table = pd.DataFrame([{"what": what, "ours": ours, "against": theirs, "wanted": factor,
-                           **times_faster(costs, ours, theirs), "values": values}
-                          for theirs, factor in wanted.items()])
-    reached = np.where(table["got"] >= table["wanted"], "yes", "no")
-    return table.assign(reached=np.where(table["wanted"].isna(), "", reached))
-
-def describe_factors(table: pd.DataFrame) -> str:   # Markdown
-    "The answer of the benchmark: a line for each comparison."
-    lines = [f"- {row['what']}: *{row['ours']}* is {row['got']:.2f} times as fast as *{row['against']}* "
-             f"({row['lowest']:.2f} to {row['highest']:.2f})" for _, row in table.iterrows()]
-    return "\n".join(["Measured on this machine, median of the rounds (lowest to highest):", "", *lines])

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['LONGEST', 'TURNS', 'BATCH', 'load_or_demo', 'choose_texts', 'choose_dialogues', 'TextContest', 'padded_probabilities',
-           'padding_difference', 'bf16_difference', 'ConversationContest', 'train_in_the_loop', 'compare',
-           'describe_factors']
+           'padding_difference', 'bf16_difference', 'ConversationContest', 'train_in_the_loop']
 
 # %% ../../../nbs/71b_benchmarks_text.ipynb #02faafc9
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from ...models.networks.conversation import ConversationNetwork, VectorEmbedder
 from ...models.training import Recipe, fit, soft_label_loss
 from ...protocol.dialogues import places_in_dialogues, windows
 from ...settings import Settings, StudyError
-from ..timing import times_faster
 
 # %% ../../../nbs/71b_benchmarks_text.ipynb #0232913a
 def load_or_demo(corpus: str, demo: str, settings: Settings) -> tuple[str, pd.DataFrame]:
@@ -177,23 +175,3 @@ def train_in_the_loop(contest: ConversationContest) -> ConversationNetwork:
         _batch_loss(contest, network, batch.numpy()).backward()
         optimizer.step()
     return network
-
-# %% ../../../nbs/71b_benchmarks_text.ipynb #8fe8079a
-def compare(costs: pd.DataFrame,        # of `race`
-            what: str,                  # what the contenders compute
-            ours: str,                  # the contender of the study
-            wanted: dict[str, float],   # other contender -> wanted factor; NaN: none
-            values: str,                # how far the values agree
-            ) -> pd.DataFrame:
-    "The factor by which `ours` is faster than each other contender: got (median), lowest, highest."
-    table = pd.DataFrame([
-        {"what": what, "ours": ours, "against": theirs, "wanted": factor, **times_faster(costs, ours, theirs),
-         "values": values} for theirs, factor in wanted.items()])
-    reached = np.where(table["got"] >= table["wanted"], "yes", "no")
-    return table.assign(reached=np.where(table["wanted"].isna(), "", reached))
-
-def describe_factors(table: pd.DataFrame) -> str:   # Markdown
-    "The answer of the benchmark: a line for each comparison."
-    lines = [f"- {row['what']}: *{row['ours']}* is {row['got']:.2f} times as fast as *{row['against']}* "
-             f"({row['lowest']:.2f} to {row['highest']:.2f})" for _, row in table.iterrows()]
-    return "\n".join(["Measured on this machine, median of the rounds (lowest to highest):", "", *lines])
