@@ -171,7 +171,7 @@ def test_two_configurations_never_share_a_fit(monkeypatch):
     assert key() == key(split=renamed), "a name changes nothing"
 
     values = dict(batch_size=32, learning_rate=.1, weight_decay=0, patience=3, plateau=.5,
-                  group_by_length=False, monitor="weighted F1")
+                  group_by_length=False, monitor="weighted F1", updates=3)
     recipes = [dict(epochs=4), *(dict(epochs=3, **{field: value}) for field, value in values.items())]
     assert {field for recipe in recipes for field in recipe} == set(Recipe.__dataclass_fields__)
     others = [key(recipe=recipe) for recipe in recipes]
@@ -199,7 +199,7 @@ def test_a_fit_knows_its_device(monkeypatch):
     keys = {key_of(monkeypatch, toy(), split, network, device=device) for device in ("cpu", "cuda")}
     assert len(keys) == 2
 
-NOT_OF_A_FIT = {"pack", "Network"}   # made before a fit; a pair of values, which are looked at one by one
+NOT_OF_A_FIT = {"pack", "ambiguous_share", "Network"}   # before a fit; values that are looked at one by one
 MODULES = (bilstm, blocks, cltnet, mat, mcsan, speechtext, registry, datasets, training, class_weights, mixup,
            pdds)
 
