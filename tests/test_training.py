@@ -90,14 +90,17 @@ def test_the_loss_is_torchs(weighted):
 KINDS = {   # network, recipe, the epoch it is killed after
     "validated": ("MCSAN", Recipe(epochs=8, batch_size=16, learning_rate=.01, plateau=.5), 3),
     "paper": ("MCSAN", Recipe(epochs=8, batch_size=16, learning_rate=.01, group_by_length=False), 5),
+    "equal updates": ("MCSAN", Recipe(epochs=8, batch_size=8, learning_rate=.01, monitor="UA", updates=2), 4),
     "patient": ("BiLSTM", Recipe(epochs=12, batch_size=64, learning_rate=0, patience=6), 4)}   # ends after 7
+
+VALIDATED = ("validated", "equal updates")
 
 def follow(kind: str, folder: Path, first: int) -> tuple[list, np.ndarray]:
     "One fit whose first weights are drawn from `first`: its curve, and its predictions of held-out samples."
     name, recipe, _ = KINDS[kind]
     found, network = select(toy(), name), build(name, seed=first)
     training_rows = np.zeros(40, dtype=int) if kind == "patient" else np.arange(40)
-    validation = found.subset(np.arange(40, 50)) if kind == "validated" else None
+    validation = found.subset(np.arange(40, 50)) if kind in VALIDATED else None
     curve = fit(network, found.subset(training_rows), validation, recipe, np.ones(3), 5, folder=folder)
     return curve, predict(network, found.subset(np.arange(50, 60)))
 

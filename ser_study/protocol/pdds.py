@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['count_pairs', 'raise_scarce', 'raise_rarest', 'smooth_counts', 'ambiguous_share', 'clear_rows', 'plan_missing',
-           'PairCounts', 'read_features', 'read_shares', 'PairSampler', 'PDDS', 'RaiseRarest', 'UniformBalancing']
+           'PairCounts', 'read_features', 'read_shares', 'PairPlanner', 'join_made', 'PairSampler', 'PDDS',
+           'RaiseRarest', 'UniformBalancing']
 
 # %% ../../nbs/43b_pdds.ipynb #26672552
 import warnings
@@ -153,6 +154,7 @@ def _as_sequences(X: list) -> list[np.ndarray]:   # n of (t, d)
         _raise_unless_finite(sequence, f"Sequence {row} of X")
     return [_as_floats(sequence) for sequence in arrays]
 
+# %% ../../nbs/43b_pdds.ipynb #b1728cd7
 def _is_sequences(X) -> bool:
     "Whether X is a list of (t, d), not of vectors."
     return isinstance(X, (list, tuple)) and len(X) > 0 and np.ndim(X[0]) == 2
@@ -192,8 +194,8 @@ def _check_rows(X, y) -> None:
     if rows != len(y): raise ValueError(f"X has {rows} samples and y {len(y)}.")
 
 # %% ../../nbs/43b_pdds.ipynb #c2d13f8b
-class PairSampler(BaseSampler):
-    "The base of the three samplers; a subclass decides how many samples are wanted."
+class PairPlanner(BaseSampler):
+    "The options of the samplers, and their plan; a subclass decides how many samples are wanted."
     _sampling_type = "bypass"   # imbalanced-learn's word for a sampler that does not equalise classes
     _parameter_constraints: dict = {"clear": [Interval(Real, .5, 1, closed="right")],
                                     "p": [Interval(Real, .5, 1, closed="neither")],
@@ -229,12 +231,23 @@ class PairSampler(BaseSampler):
             warnings.warn(f"{name} could not make, for want of clear samples: {lost}.", stacklevel=2)
         return plan
 
+# %% ../../nbs/43b_pdds.ipynb #a49dc22e
+def join_made(X, mix: Mix):   # vectors, sequences, a sparse matrix or a data frame of floats
+    "The samples, and the made ones after them in the same form."
+    if isinstance(X, list): return X + mix_sequences(X, mix)
+    if sparse.issparse(X): return sparse.vstack([X, mix_vectors(X, mix)]).astype(X.dtype)
+    if not isinstance(X, pd.DataFrame): return np.concatenate([X, mix_vectors(X, mix)]).astype(X.dtype)
+    made = pd.DataFrame(mix_vectors(X.to_numpy(), mix), columns=X.columns).astype(X.dtypes)
+    return pd.concat([X, made], ignore_index=True)
+
+class PairSampler(PairPlanner):
+    "The base of the three samplers: `fit_resample` for all forms of samples and labels."
     def fit_resample(self, X, y, **params):
         "Samples and labels, the made ones last; `mix_` is the plan, `counts_` what it wanted and achieved."
         features, shares = read_features(X), read_shares(y)
         _check_rows(features, y)
         if shares is not None: return self._resample_shares(features, y, shares)
-        if isinstance(features, list) or features.ndim == 3: return self._resample_labels(features, y)
+        if isinstance(features, list) or features.ndim == 3: return self._fit_resample(features, y)
         return super().fit_resample(X if isinstance(X, list) else features, y, **params)
 
     def _resample_shares(self, X, y, shares: np.ndarray):
@@ -242,29 +255,16 @@ class PairSampler(BaseSampler):
         names = y.columns if isinstance(y, pd.DataFrame) else None
         self.mix_ = self.plan(shares, names)
         labels = np.vstack([shares, mix_labels(shares, self.mix_)]).astype(np.asarray(y).dtype)
-        return self._join(X), labels if names is None else pd.DataFrame(labels, columns=names)
-
-    def _resample_labels(self, X, y):
-        "Plain labels."
-        y = np.asarray(y).ravel()
-        classes, numbers = np.unique(y, return_inverse=True)
-        check_classification_targets(y)
-        if len(classes) < 2: raise ValueError(f"y holds one class, {classes[0]}, and mixing needs two.")
-        self.mix_ = self.plan(np.eye(len(classes))[numbers], classes)
-        return self._join(X), np.concatenate([y, y[self.mix_.alpha]])
+        return join_made(X, self.mix_), labels if names is None else pd.DataFrame(labels, columns=names)
 
     def _fit_resample(self, X, y):
-        "Plain labels, checked by imbalanced-learn; it calls this."
-        return self._resample_labels(_as_floats(X), y)
-
-    def _join(self, X):
-        "The samples and the made ones."
-        if isinstance(X, list): return X + mix_sequences(X, self.mix_)
-        if sparse.issparse(X): return sparse.vstack([X, mix_vectors(X, self.mix_)]).astype(X.dtype)
-        if isinstance(X, pd.DataFrame):
-            made = pd.DataFrame(mix_vectors(X.to_numpy(), self.mix_), columns=X.columns).astype(X.dtypes)
-            return pd.concat([X, made], ignore_index=True)
-        return np.concatenate([X, mix_vectors(X, self.mix_)]).astype(X.dtype)
+        "Plain labels; imbalanced-learn calls this, too, after checks of its own."
+        y = np.asarray(y).ravel()
+        check_classification_targets(y)
+        classes, numbers = np.unique(y, return_inverse=True)
+        if len(classes) < 2: raise ValueError(f"y holds one class, {classes[0]}, and mixing needs two.")
+        self.mix_ = self.plan(np.eye(len(classes))[numbers], classes)
+        return join_made(read_features(X), self.mix_), np.concatenate([y, y[self.mix_.alpha]])
 
 # %% ../../nbs/43b_pdds.ipynb #ca24f906
 class PDDS(PairSampler):

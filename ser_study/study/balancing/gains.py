@@ -76,6 +76,7 @@ def measure_gains(outcome: Outcome, questions: list[tuple]) -> pd.DataFrame:
                         for low, high, matters, published, reason in judged]
     return gains
 
+# %% ../../../nbs/77d_balancing_gains.ipynb #53abff67
 def measure_placebos(outcome: Outcome) -> pd.DataFrame:
     "Each system's even repetitions less its odd ones, in percentage points: A/A tests outside the families."
     rows = []
