@@ -19,8 +19,9 @@ from ser_study.study.balancing.data import label_clips
 SAMPLERS = [PDDS(random_state=0), RaiseRarest(random_state=0), UniformBalancing(quantity=30, random_state=0)]
 
 
-# All of imbalanced-learn's checks of samplers hold. Those for over- and undersamplers (equal classes in the end)
-# ask nothing of a sampler that bypasses that; those for text, missing values and sample indices are for others.
+# All of imbalanced-learn's checks of samplers hold. Those for over- and undersamplers (equal classes in the
+# end) ask nothing of a sampler that bypasses that; those for text, missing values and sample indices are for
+# samplers with other tags.
 
 
 @parametrize_with_checks(SAMPLERS)

@@ -115,8 +115,8 @@ def draw_mixing(material: Material,
 def draw_gains(gains: pd.DataFrame) -> plt.Figure:   # from `gains.measure_gains`
     "Gains in WA and UA with their adjusted intervals, which decide; crosses are the published ones."
     table = pd.DataFrame(dict(row=gains.comparison + ": " + gains.network, column=gains.metric,
-                              protocol=gains.protocol, reproduced=gains.value, low=gains.low_holm,
-                              high=gains.high_holm, published=gains.published))
+                              protocol=gains.protocol, reproduced=gains.value, low=gains.shown_low,
+                              high=gains.shown_high, published=gains.published))
     titles = {metric: f"gain in {metric}, percentage points" for metric in table.column.unique()}
     return interval_plot(table, titles=titles, zero=True)
 

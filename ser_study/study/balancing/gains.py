@@ -66,7 +66,8 @@ def _measure(outcome: Outcome, protocol: str, question: tuple, metric: str) -> d
                 matters=100 * matters_of(metric, published / 100))
 
 def measure_gains(outcome: Outcome, questions: list[tuple]) -> pd.DataFrame:
-    "Gains of all questions whose systems were fitted, Holm's correction within a protocol, and verdicts."
+    """Gains of all questions whose systems were fitted, Holm's correction within a protocol, and verdicts.
+    The interval that is shown is the adjusted one, and where there is no verdict the gain's own."""
     rows = [_measure(outcome, protocol, question, metric)
             for protocol, question, metric in product(outcome.predictions, questions, SCORES)
             if set(question[2:]) <= set(outcome.systems(protocol))]
@@ -74,9 +75,10 @@ def measure_gains(outcome: Outcome, questions: list[tuple]) -> pd.DataFrame:
     judged = zip(gains.low_holm, gains.high_holm, gains.matters, gains.published, gains.reason)
     gains["verdict"] = ["" if reason else verdict_of(low, high, matters, published)
                         for low, high, matters, published, reason in judged]
-    return gains
+    low, high = gains.low_holm.fillna(gains.low), gains.high_holm.fillna(gains.high)
+    return gains.assign(shown_low=low, shown_high=high)
 
-# %% ../../../nbs/77d_balancing_gains.ipynb #53abff67
+# %% ../../../nbs/77d_balancing_gains.ipynb #49e51247
 def measure_placebos(outcome: Outcome) -> pd.DataFrame:
     "Each system's even repetitions less its odd ones, in percentage points: A/A tests outside the families."
     rows = []
@@ -98,7 +100,7 @@ def gain_results(gains: pd.DataFrame, placebos: pd.DataFrame, outcome: Outcome) 
 
 def show_gains(gains: pd.DataFrame) -> pd.DataFrame:
     "The gains as they are judged: adjusted intervals, p and verdict, or why there is none."
-    intervals = zip(gains.value, gains.low_holm, gains.high_holm)
+    intervals = zip(gains.value, gains.shown_low, gains.shown_high)
     return gains[["protocol", "comparison", "network", "metric"]].assign(
         gain=[write_interval(*interval, 1) for interval in intervals], published=gains.published,
         p=[write_p(p) for p in gains.p_holm], matters=gains.matters, detectable=gains.detectable,
@@ -125,7 +127,8 @@ RULE = ("A gain is judged by its 95 % interval over new speakers and new trainin
 def describe_gain(gain: pd.Series) -> str:
     "One gain in words, with its adjusted interval, the published one, and the verdict."
     published = "" if np.isnan(gain.published) else f" (published {gain.published:+.1f})"
-    shown = f"{gain.metric} {write_interval(gain.value, gain.low_holm, gain.high_holm, 1)} points{published}"
+    interval = write_interval(gain.value, gain.shown_low, gain.shown_high, 1)
+    shown = f"{gain.metric} {interval} points{published}"
     if gain.reason: return f"{shown}: no verdict ({gain.reason})"
     found = f", {gain.detectable:.1f} could be found" if gain.verdict == "inconclusive" else ""
     return f"{shown}: **{gain.verdict}**{found}"
