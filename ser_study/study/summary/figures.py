@@ -28,14 +28,16 @@ def unit_of(metric: str) -> str:
     if metric in METRICS or metric.split()[0] in CLASS_METRICS: return "accuracy, recall or F1"
     return "AMI" if metric.startswith("AMI") else metric
 
+def _draw_band(axis, test, y: int) -> None:
+    "What is too small to matter; for a claim of equality, what counts as equal."
+    look = dict(color="C0", alpha=.18) if test.expects == "equal" else dict(color="0.5", alpha=.13)
+    axis.fill_betweenx([y - .38, y + .38], -test.matters, test.matters, lw=0, **look)
+
 def _draw_test(axis, test, y: int) -> None:
     "One dot with its interval; the two protocols of a row are a little apart."
     sign, open_dot = -1 if test.expects == "lower" else 1, test.protocol == "paper"
     judged = isinstance(test.verdict, str)
     low, high = (test.low_holm, test.high_holm) if judged else (test.low, test.high)
-    if test.expects == "equal": axis.fill_betweenx([y - .38, y + .38], -test.matters, test.matters,
-                                                   color="C0", alpha=.14, lw=0)
-    else: axis.fill_betweenx([y - .38, y + .38], -test.matters, test.matters, color="0.5", alpha=.1, lw=0)
     place = y + (.17 if open_dot else -.17)
     colour = COLOURS[test.verdict] if judged else NONE
     if pd.notna(low): axis.plot([sign * low, sign * high], [place, place], color=colour, lw=1.2)
@@ -55,6 +57,8 @@ def list_panels(verdicts: Verdicts) -> list[tuple[str, str, pd.DataFrame]]:
 def draw_claims(axis, verdicts: Verdicts, paper: str, unit: str, tests: pd.DataFrame) -> None:
     "A paper's tests of one unit on one axis, the first one on top."
     rows = list(dict.fromkeys(zip(tests.claim, tests.run)))[::-1]
+    for test in tests.drop_duplicates(["claim", "run"]).itertuples():
+        _draw_band(axis, test, rows.index((test.claim, test.run)))
     for test in tests.itertuples(): _draw_test(axis, test, rows.index((test.claim, test.run)))
     several = tests.groupby("claim").run.nunique() > 1
     labels = [_label(verdicts.claims[claim], run, several[claim]) for claim, run in rows]
