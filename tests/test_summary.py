@@ -54,9 +54,9 @@ def board() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def runs(board):
-    "The committed runs that were judged."
-    return read_runs(board, REPORTS)
+def runs():
+    "The committed runs."
+    return read_runs(REPORTS)
 
 
 def test_the_committed_scoreboard_judges_the_runs_that_are_there(made, board):
