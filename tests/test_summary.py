@@ -2,7 +2,7 @@
 
 import json, os, re, subprocess, sys
 from pathlib import Path
-import nbformat, numpy as np, pandas as pd, pytest
+import nbformat, pandas as pd, pytest
 from committed import committed_reports
 from ser_study.settings import load_settings
 from ser_study.study.summary.findings import AGAIN, list_findings, write_list

@@ -18,16 +18,17 @@ COLOURS = {"holds": "C0", "holds, smaller than published": "C9", "too small to m
 MARKS = {"holds": "o", "holds, smaller than published": "D", "too small to matter": "s", "reversed": "v",
          "inconclusive": "o"}
 NONE = "0.75"   # colour of a test without a verdict
-OVERVIEW = ("Each test of a claim: the difference with the interval that decides, after Holm's correction; to "
-            "the right where it goes as the paper says, or into the blue band for a claim of equality. Grey "
-            "bands: differences too small to matter. Crosses: published differences. Full: corrected protocol; "
-            "open: the paper's. Pale: no verdict, because voices or repetitions are too few.")
+OVERVIEW = ("Each test of a claim: the difference with the interval that decides, after Holm's correction; "
+            "to the right where it goes as the paper says, or into the blue band for a claim of equality. Grey "
+            "bands: differences too small to matter. Crosses: published differences. Full: corrected "
+            "protocol; open: the paper's. Pale: no verdict, because voices or repetitions are too few.")
 
 def unit_of(metric: str) -> str:
     "What a metric is measured in: metrics with one unit share an axis."
     if metric in METRICS or metric.split()[0] in CLASS_METRICS: return "accuracy, recall or F1"
     return "AMI" if metric.startswith("AMI") else metric
 
+# %% ../../../nbs/79a_summary_figures.ipynb #7eea13ba
 def _draw_band(axis, test, y: int) -> None:
     "What is too small to matter; for a claim of equality, what counts as equal."
     look = dict(color="C0", alpha=.18) if test.expects == "equal" else dict(color="0.5", alpha=.13)
@@ -51,8 +52,9 @@ def _label(claim, run: str, several: bool) -> str:
 
 def list_panels(verdicts: Verdicts) -> list[tuple[str, str, pd.DataFrame]]:
     "(paper, unit, its tests) for each panel of the figure."
+    units = verdicts.tests.metric.map(unit_of)
     return [(paper, unit, tests) for paper in verdicts.papers()
-            for unit, tests in verdicts.of_paper(paper).groupby(verdicts.tests.metric.map(unit_of), sort=False)]
+            for unit, tests in verdicts.of_paper(paper).groupby(units, sort=False)]
 
 def draw_claims(axis, verdicts: Verdicts, paper: str, unit: str, tests: pd.DataFrame) -> None:
     "A paper's tests of one unit on one axis, the first one on top."

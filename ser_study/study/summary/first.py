@@ -12,12 +12,12 @@ from ...evaluation.intervals import write_interval
 
 # %% ../../../nbs/79c_summary_first.ipynb #0a5d5651
 def load_first() -> pd.DataFrame:
-    """A row for each test of the first scoreboard: claim, says, paper, run, corpus, protocol, systems, metric,
-    expects; first_headline, first_value, first_low, first_high, first_p_holm, first_verdict; and by the present
-    rule matters, published, value, low_holm, high_holm, p_holm, detectable, units, repetitions, verdict,
-    reason."""
+    """A row for each test of the first scoreboard: claim, says, paper, run, corpus, protocol, systems,
+    metric, expects; first_headline, first_value, first_low, first_high, first_p_holm, first_verdict; and by
+    the present rule matters, published, value, low_holm, high_holm, p_holm, detectable, units, repetitions,
+    verdict, reason."""
     place = files("ser_study.evaluation") / "papers" / "first_scoreboard.csv"
-    return pd.read_csv(place, dtype=dict(claim=str), keep_default_na=True)
+    return pd.read_csv(place, dtype=dict(claim=str))
 
 # %% ../../../nbs/79c_summary_first.ipynb #6e2e294f
 def count_moves(first: pd.DataFrame) -> pd.DataFrame:   # now, and a column for each first verdict
@@ -26,7 +26,7 @@ def count_moves(first: pd.DataFrame) -> pd.DataFrame:   # now, and a column for 
     return pd.crosstab(now.rename("now"), first.first_verdict).reset_index().rename_axis(columns=None)
 
 def list_moves(first: pd.DataFrame, verdict: str) -> pd.DataFrame:
-    "The claims whose first headline was `verdict`: each test's first and present interval, and what is said now."
+    "The claims whose first headline was `verdict`: each test's first and present interval and verdict."
     tests = first[first.first_headline == verdict]
     before = [write_interval(*row) for row in tests[["first_value", "first_low", "first_high"]].to_numpy()]
     after = [write_interval(*row) if pd.notna(row[0]) else "–"
@@ -43,6 +43,6 @@ def describe_moves(first: pd.DataFrame) -> str:   # Markdown
         judged = [claim for claim, tests in claims if tests.verdict.notna().any()]
         stand = [claim for claim, tests in claims if tests.verdict.str.startswith(verdict, na=False).any()]
         names = f" ({', '.join(stand)})" if stand else ""
-        lines.append(f"- Of {len(claims)} claims that were *{verdict}*, {len(judged)} can be judged by what was "
-                     f"kept, and {len(stand)} of these keep that verdict in a test{names}.")
+        lines.append(f"- Of {len(claims)} claims that were *{verdict}*, {len(judged)} can be judged by what "
+                     f"was kept, and {len(stand)} of these keep that verdict in a test{names}.")
     return "\n".join(lines)
