@@ -17,7 +17,7 @@ from ...evaluation.published import load_published
 from ...evaluation.verdicts import VERDICTS, count_collapsed, matters_of, reason_without, verdict_of
 from .data import note_words
 from .fits import WHOLE, Outcome, swept_system
-from .tables import SCORES, percent
+from .tables import SCORES, percent, reads_words
 from ..essay import result
 
 # %% ../../../nbs/77d_balancing_gains.ipynb #e5fa8d78
@@ -61,8 +61,9 @@ def _measure(outcome: Outcome, protocol: str, question: tuple, metric: str) -> d
     published = published_gain(comparison, network, metric)
     reason = _why_not(outcome, protocol, systems, found)
     p = np.nan if reason else found.p
+    words = note_words(outcome.material) if reads_words(network) else ""
     return dict(protocol=protocol, comparison=comparison, network=network, metric=metric,
-                **found._asdict() | dict(p=p), published=published, reason=reason,
+                **found._asdict() | dict(p=p), published=published, reason=reason, words=words,
                 matters=100 * matters_of(metric, published / 100))
 
 def measure_gains(outcome: Outcome, questions: list[tuple]) -> pd.DataFrame:
@@ -78,7 +79,7 @@ def measure_gains(outcome: Outcome, questions: list[tuple]) -> pd.DataFrame:
     low, high = gains.low_holm.fillna(gains.low), gains.high_holm.fillna(gains.high)
     return gains.assign(shown_low=low, shown_high=high)
 
-# %% ../../../nbs/77d_balancing_gains.ipynb #49e51247
+# %% ../../../nbs/77d_balancing_gains.ipynb #a01481de
 def measure_placebos(outcome: Outcome) -> pd.DataFrame:
     "Each system's even repetitions less its odd ones, in percentage points: A/A tests outside the families."
     rows = []
@@ -101,10 +102,11 @@ def gain_results(gains: pd.DataFrame, placebos: pd.DataFrame, outcome: Outcome) 
 def show_gains(gains: pd.DataFrame) -> pd.DataFrame:
     "The gains as they are judged: adjusted intervals, p and verdict, or why there is none."
     intervals = zip(gains.value, gains.shown_low, gains.shown_high)
+    words = gains[["words"]] if gains.words.any() else gains[[]]
     return gains[["protocol", "comparison", "network", "metric"]].assign(
         gain=[write_interval(*interval, 1) for interval in intervals], published=gains.published,
         p=[write_p(p) for p in gains.p_holm], matters=gains.matters, detectable=gains.detectable,
-        verdict=gains.verdict.where(gains.verdict != "", gains.reason))
+        verdict=gains.verdict.where(gains.verdict != "", gains.reason)).join(words)
 
 def show_placebos(placebos: pd.DataFrame) -> pd.DataFrame:
     "The A/A tests with their own intervals and p."
@@ -149,6 +151,7 @@ def describe_answers(gains: pd.DataFrame, demo: bool) -> str:   # Markdown
     lines.append(f"1. **Does PDDS beat uniform balancing?** {WHOLE}: "
                  + "; ".join(describe_gain(gain) for _, gain in uniform.iterrows()) + ".")
     lines.append(f"2. **Does PDDS beat no balancing?** Of {len(plain)} comparisons: {count_verdicts(plain)}.")
+    if note := next(filter(None, plain.words), ""): lines.append(f"    - Of the networks that read, {note}.")
     for network, rows in plain.groupby("network", sort=False):
         words = "; ".join(describe_gain(gain) for _, gain in rows.iterrows())
         lines.append(f"    - {network}: {words}.")
