@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from ...evaluation.classification import METRICS, recall, unweighted_accuracy
 from ...evaluation.intervals import FEW, Interval, crossed_interval, score_interval
-from ...evaluation.published import load_published
 from ...protocol.audit import Leakage
 from ...protocol.pdds import PDDS, PairCounts, ambiguous_share, raise_scarce
 from .data import Material, note_words
