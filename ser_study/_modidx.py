@@ -1298,6 +1298,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'ser_study.site.format.format_number': ( 'site_format.html#format_number',
                                                                                 'ser_study/site/format.py'),
                                        'ser_study.site.format.format_p': ('site_format.html#format_p', 'ser_study/site/format.py'),
+                                       'ser_study.site.format.format_published': ( 'site_format.html#format_published',
+                                                                                   'ser_study/site/format.py'),
                                        'ser_study.site.format.format_result': ( 'site_format.html#format_result',
                                                                                 'ser_study/site/format.py'),
                                        'ser_study.site.format.format_size': ('site_format.html#format_size', 'ser_study/site/format.py'),

@@ -67,7 +67,8 @@ def _find_tests(claim: Claim, rows: pd.DataFrame, runs: dict[tuple[str, str], Ru
 
 def _say_why(claim: Claim, tests: pd.DataFrame) -> str:
     "Why a claim has no verdict."
-    return "; ".join(dict.fromkeys(tests["reason"])) or claim.untested or NO_RUN
+    if len(tests): return f"{NO_VERDICT}: {'; '.join(dict.fromkeys(tests['reason']))}"
+    return claim.untested or NO_RUN
 
 def _join(claim: Claim, rows: pd.DataFrame, runs: dict[tuple[str, str], Run]) -> dict:
     "One entry of `join_claims`, from the claim's rows of the scoreboard."

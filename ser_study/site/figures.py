@@ -48,7 +48,7 @@ def _draw_zone(zone: Zone, height: int, ends: tuple[float, float]) -> str:
     svg = (f'<rect class="{kind}" x="{left}" width="{round(right - left, 1)}" height="{height}">'
            f"<title>within ±{zone.matters:.2g}: {what}</title></rect>")
     if equal: return svg
-    x, tip = (WIDTH - 5, 4) if zone.expects == "higher" else (5, -4)
+    x, tip = (WIDTH + 3, 4) if zone.expects == "higher" else (-3, -4)
     return svg + (f'<path class="towards" d="M{x} {height / 2 - 4}l{tip} 4l{-tip} 4">'
                   "<title>the claim expects the difference on this side</title></path>")
 

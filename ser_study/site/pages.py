@@ -15,7 +15,7 @@ from ..evaluation.claims import load_claims
 from ..evaluation.intervals import LEVEL
 from ..evaluation.scoreboard import HEADLINES
 from .claims import join_claims, read_placebos, read_scoreboard
-from .figures import Zone, confusions, interval_svg, planes, span
+from .figures import PROTOCOLS, Zone, confusions, interval_svg, planes, span
 from .format import (drop_markup, format_difference, format_interval, format_number,
                                    format_result)
 from .notebooks import figure_title, named_items, page_notebook
@@ -117,10 +117,12 @@ def _test_bar(test: dict) -> tuple:
 def claim_plot(entry: dict, tests: list[dict]) -> Markup:
     "The intervals of some of a claim's tests, beside the published difference and what matters."
     if not tests: return Markup()
-    numbers = [number for test in entry["tests"] for number in (test["value"], *test["bounds"])]
+    judged = [test for test in entry["tests"] if test["verdict"]] or entry["tests"]
+    numbers = [test["value"] for test in entry["tests"]] + [end for test in judged for end in test["bounds"]]
     ends = span([entry["published"], entry["matters"], *numbers], around_zero=True)
     zone = Zone(float(entry["matters"]), entry["claim"].expects)
-    return interval_svg([_test_bar(test) for test in tests], entry["published"], ends, zone)
+    ordered = sorted(tests, key=lambda test: PROTOCOLS.index(test["protocol"]))
+    return interval_svg([_test_bar(test) for test in ordered], entry["published"], ends, zone)
 
 def scoreboard(papers: dict[str, list[Run]],   # returned by `read_reports`
                ) -> tuple[Run | None, list[dict]]:
@@ -136,7 +138,7 @@ def scoreboard(papers: dict[str, list[Run]],   # returned by `read_reports`
         for test in entry["tests"]: test["plot"] = claim_plot(entry, [test])
     return summary, entries
 
-# %% ../../nbs/80f_site_pages.ipynb #b09d1610
+# %% ../../nbs/80f_site_pages.ipynb #175a8d5f
 def placebos(summary: Run | None) -> dict:   # rows, with `found` and `plot`; how many `found`
     "Each system against itself; no rows where the summary has none."
     if summary is None or "placebos.csv" not in summary.downloads: return dict(rows=[], found=0)
