@@ -138,18 +138,20 @@ def scoreboard(papers: dict[str, list[Run]],   # returned by `read_reports`
         for test in entry["tests"]: test["plot"] = claim_plot(entry, [test])
     return summary, entries
 
-# %% ../../nbs/80f_site_pages.ipynb #175a8d5f
-def placebos(summary: Run | None) -> dict:   # rows, with `found` and `plot`; how many `found`
+# %% ../../nbs/80f_site_pages.ipynb #e0f05c51
+def placebos(summary: Run | None) -> dict:   # rows, with `found` and `plot`; numbers able, found, expected
     "Each system against itself; no rows where the summary has none."
-    if summary is None or "placebos.csv" not in summary.downloads: return dict(rows=[], found=0)
+    if summary is None or "placebos.csv" not in summary.downloads: return dict(rows=[])
     table = read_placebos(summary.folder / "placebos.csv")
     ends = {metric: span([*rows["value"], *rows["low"], *rows["high"]], around_zero=True)
             for metric, rows in table.groupby("metric")}
     rows = [row | dict(bounds=(row["low"], row["high"])) for row in table.to_dict("records")]
     for row in rows:
-        row["found"] = float(row["p"]) < LEVEL
-        row["plot"] = interval_svg([_test_bar(row | dict(verdict="its own"))], "", ends[row["metric"]])
-    return dict(rows=rows, found=sum(row["found"] for row in rows))
+        row["found"] = not row["reason"] and float(row["p"]) < LEVEL
+        row["verdict"] = "" if row["reason"] else "no difference"
+        row["plot"] = interval_svg([_test_bar(row)], "", ends[row["metric"]])
+    able = sum(not row["reason"] for row in rows)
+    return dict(rows=rows, able=able, found=sum(row["found"] for row in rows), expected=LEVEL * able)
 
 # %% ../../nbs/80f_site_pages.ipynb #88e894b0
 def _percentages(found: dict) -> list[tuple]:
