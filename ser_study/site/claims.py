@@ -85,6 +85,7 @@ def _join(claim: Claim, rows: pd.DataFrame, runs: dict[tuple[str, str], Run]) ->
                 published=rows["published"].iloc[0], matters=rows["matters"].iloc[0], tests=tests,
                 leading=[test for test in tests if said.corpus in ("", test["corpus"])])
 
+# %% ../../nbs/80c_site_claims.ipynb #3639932b
 def join_claims(claims: list[Claim], scoreboard: pd.DataFrame,
                 papers: dict[str, list[Run]],   # returned by `read_reports`
                 ) -> list[dict]:                # the keys of `_join`

@@ -57,6 +57,7 @@ def _draw_zero(height: int, ends: tuple[float, float]) -> str:
     if not ends[0] < 0 < ends[1]: return ""
     return f'<line class="zero" x1="{_place(0, ends)}" x2="{_place(0, ends)}" y2="{height}"/>'
 
+# %% ../../nbs/80d_site_figures.ipynb #13b94432
 def _bar(number: int, bar: tuple, ends: tuple[float, float]) -> str:
     "One interval; nothing where there is no value."
     name, value, low, high, title = bar
@@ -114,6 +115,7 @@ def clusterings(predictions: pd.DataFrame,   # columns true, protocol, features,
     by = predictions.groupby(["features", "protocol"], observed=True, sort=False)
     return [dict(protocol=protocol, **_count_clusters(rows, features)) for (features, protocol), rows in by]
 
+# %% ../../nbs/80d_site_figures.ipynb #eb42b728
 def confusions(claims: list[Claim], predictions: pd.DataFrame,
                ) -> list[dict]:   # label, protocol, classes, answers, counts (classes, answers)
     "For each system and protocol with predictions; empty where the predictions have no true class."

@@ -56,6 +56,7 @@ def format_size(text: str) -> str:
     "What is known roughly: two significant digits."
     return _fixed(text, _decimals(abs(float(text))) if float(text or 0) else None)
 
+# %% ../../nbs/80e_site_format.ipynb #b5234f20
 def format_result(value: str, low: str = "", high: str = "") -> str:
     "A value with the digits that its interval supports."
     return _fixed(value, decimals_of(low, high))
