@@ -293,11 +293,19 @@ def test_systems_against_themselves(site):
     assert all(row[5] == "20 units × 5 repetitions" for row in shown)
 
 
-def test_the_committed_study_shows_its_own_numbers(tmp_path):
-    "The pages of the committed reports, before Sphinx: every test of the scoreboard, on both of its pages."
-    reports, claims = read_reports(committed_reports()), {claim.id: claim for claim in load_claims()}
+@pytest.fixture(scope="session")
+def committed() -> tuple:
+    "The committed runs, their summary, and its claims."
+    reports = read_reports(committed_reports())
     summary, entries = read_claims(reports)
     if summary is None: pytest.skip("reports/ has no run of 06_summary with a scoreboard yet")
+    return reports, summary, entries
+
+
+def test_the_committed_study_shows_its_own_numbers(committed, tmp_path):
+    "The pages of the committed reports, before Sphinx: every test of the scoreboard, on both of its pages."
+    reports, summary, entries = committed
+    claims = {claim.id: claim for claim in load_claims()}
     gone = {test["run"] for entry in entries for test in entry["tests"] if not test["known"]}
     assert not gone, f"the summary judged runs that are no longer there: {gone}"
     stage_papers({paper: runs for paper, runs in reports.items() if paper != SUMMARY}, entries, tmp_path,
@@ -318,10 +326,9 @@ def test_the_committed_study_shows_its_own_numbers(tmp_path):
         assert float(test["value"]) == pytest.approx(results.reproduced[test["line"] - 2])
 
 
-def test_committed_verdicts_agree_with_what_is_drawn():
+def test_committed_verdicts_agree_with_what_is_drawn(committed):
     "The corrected interval alone says them, with what matters and the side that the claim expects."
-    summary, entries = read_claims(read_reports(committed_reports()))
-    if summary is None: pytest.skip("reports/ has no run of 06_summary with a scoreboard yet")
+    _, summary, entries = committed
     for test in [test for entry in entries for test in entry["tests"] if test["verdict"]]:
         low, high = (float(end) for end in test["bounds"])
         matters, verdict = float(test["matters"]), test["verdict"]
