@@ -90,14 +90,17 @@ def test_the_loss_is_torchs(weighted):
 KINDS = {   # network, recipe, the epoch it is killed after
     "validated": ("MCSAN", Recipe(epochs=8, batch_size=16, learning_rate=.01, plateau=.5), 3),
     "paper": ("MCSAN", Recipe(epochs=8, batch_size=16, learning_rate=.01, group_by_length=False), 5),
+    "equal updates": ("MCSAN", Recipe(epochs=8, batch_size=8, learning_rate=.01, monitor="UA", updates=2), 4),
     "patient": ("BiLSTM", Recipe(epochs=12, batch_size=64, learning_rate=0, patience=6), 4)}   # ends after 7
+
+VALIDATED = ("validated", "equal updates")
 
 def follow(kind: str, folder: Path, first: int) -> tuple[list, np.ndarray]:
     "One fit whose first weights are drawn from `first`: its curve, and its predictions of held-out samples."
     name, recipe, _ = KINDS[kind]
     found, network = select(toy(), name), build(name, seed=first)
     training_rows = np.zeros(40, dtype=int) if kind == "patient" else np.arange(40)
-    validation = found.subset(np.arange(40, 50)) if kind == "validated" else None
+    validation = found.subset(np.arange(40, 50)) if kind in VALIDATED else None
     curve = fit(network, found.subset(training_rows), validation, recipe, np.ones(3), 5, folder=folder)
     return curve, predict(network, found.subset(np.arange(50, 60)))
 
@@ -171,7 +174,7 @@ def test_two_configurations_never_share_a_fit(monkeypatch):
     assert key() == key(split=renamed), "a name changes nothing"
 
     values = dict(batch_size=32, learning_rate=.1, weight_decay=0, patience=3, plateau=.5,
-                  group_by_length=False, monitor="weighted F1")
+                  group_by_length=False, monitor="weighted F1", updates=3)
     recipes = [dict(epochs=4), *(dict(epochs=3, **{field: value}) for field, value in values.items())]
     assert {field for recipe in recipes for field in recipe} == set(Recipe.__dataclass_fields__)
     others = [key(recipe=recipe) for recipe in recipes]
@@ -199,7 +202,7 @@ def test_a_fit_knows_its_device(monkeypatch):
     keys = {key_of(monkeypatch, toy(), split, network, device=device) for device in ("cpu", "cuda")}
     assert len(keys) == 2
 
-NOT_OF_A_FIT = {"pack", "Network"}   # made before a fit; a pair of values, which are looked at one by one
+NOT_OF_A_FIT = {"pack", "ambiguous_share", "Network"}   # before a fit; values that are looked at one by one
 MODULES = (bilstm, blocks, cltnet, mat, mcsan, speechtext, registry, datasets, training, class_weights, mixup,
            pdds)
 

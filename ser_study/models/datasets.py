@@ -11,7 +11,7 @@ import numpy as np, torch
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 from transformers.trainer_pt_utils import LengthGroupedSampler
-from ..protocol.mixup import Mix, mix_sequences, mix_vectors
+from ..protocol.mixup import Mix, mix_labels, mix_sequences
 
 # %% ../../nbs/55_datasets.ipynb #b2486e06
 def pack(sequences: list[np.ndarray],              # n of (t, d)
@@ -41,9 +41,9 @@ class Samples(Dataset):
         return Samples(sequences, self.targets[rows])
 
     def with_mixed(self, mix: Mix) -> "Samples":
-        "The samples and the made ones after them."
+        "The samples and the made ones after them, labelled by the emotions of their parents."
         sequences = {name: s + mix_sequences(s, mix) for name, s in self.sequences.items()}
-        return Samples(sequences, np.concatenate([self.targets, mix_vectors(self.targets, mix)]))
+        return Samples(sequences, np.concatenate([self.targets, mix_labels(self.targets, mix)]))
 
     @property
     def lengths(self) -> list[int]:

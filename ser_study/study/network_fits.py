@@ -26,11 +26,13 @@ BALANCERS = {"PDDS": PDDS, "uniform": UniformBalancing, "only the rarest": Raise
 def balance_samples(training: Samples,
                     method: str,          # a key of BALANCERS, or none
                     options: dict,        # of the sampler
-                    seed: int) -> Samples:
-    "The training samples with the ones that a sampler makes of them."
-    if method == "none": return training
+                    seed: int,
+                    ) -> tuple[Samples, int]:
+    "The training samples with the ones that a sampler makes of them, and how many it could not make."
+    if method == "none": return training, 0
     sampler = BALANCERS[method](**options, random_state=seed)
-    return training.with_mixed(sampler.plan(training.targets))
+    made = training.with_mixed(sampler.plan(training.targets))
+    return made, int(sampler.counts_.missing.sum())
 
 # %% ../../nbs/70b_network_fits.ipynb #f15fa22a
 def _standardised_samples(sequences: dict,              # <modality> and <modality>_lengths, packed
@@ -54,22 +56,23 @@ def fit_network(targets: np.ndarray,           # (n, c) label distributions
                 standardise: list[str],        # modalities whose features are
                 device: str, seed: int,
                 **sequences: np.ndarray,       # <modality> and <modality>_lengths, packed
-                ) -> tuple[pd.DataFrame, dict]:   # row, p_0 ... of test rows; curve, trained_on, parameters
+                ) -> tuple[pd.DataFrame, dict]:   # row, p_0 ... of test rows; curve, trained_on ...
     "Train on one side of a split, predict the other."
     kind = find_network(network)
     samples = _standardised_samples(sequences, kind.modalities, targets, train, standardise)
-    training = balance_samples(samples.subset(train), balance, balance_options, seed)
+    training, missing = balance_samples(samples.subset(train), balance, balance_options, seed)
     validating = samples.subset(validation) if len(validation) else None
     set_seed(seed)
     sizes = {name: s[0].shape[1] for name, s in samples.sequences.items()}
     built = kind.build(sizes, targets.shape[1], **options)
-    weighed = class_weights(weights, training.targets)
-    curve = fit(built, training, validating, Recipe(**recipe), weighed, seed, device)
+    weighed, recipe = class_weights(weights, training.targets), Recipe(**recipe)
+    curve = fit(built, training, validating, recipe, weighed, seed, device)
     probabilities = predict(built, samples.subset(test), device)
     table = pd.DataFrame(probabilities, columns=[f"p_{number}" for number in range(targets.shape[1])])
     table.insert(0, "row", test)
     parameters = sum(parameter.numel() for parameter in built.parameters())
-    return table, dict(curve=curve, trained_on=len(training), parameters=parameters)
+    return table, dict(curve=curve, trained_on=len(training), not_made=missing, parameters=parameters,
+                       updates=len(curve) * recipe.count_updates(len(training)))
 
 # %% ../../nbs/70b_network_fits.ipynb #ba689328
 DEFAULTS = dict(options={}, balance="none", balance_options={}, weights="none", recipe={},
@@ -110,11 +113,9 @@ def system_counts(predictions: pd.DataFrame,    # the table that `fit_networks` 
                   true: np.ndarray,             # (n,) class numbers of all rows
                   groups: np.ndarray,           # (n,) speakers of all rows
                   classes: int,
-                  ) -> np.ndarray:              # (units, c, c)
-    "Confusion counts of one configuration over all splits and seeds. `KeyError` where it has no predictions."
+                  ) -> np.ndarray:              # (seeds, speakers, c, c)
+    "Confusion counts of one configuration over all splits. `KeyError` where it has no predictions."
     mine = predictions[predictions.configuration == configuration]
     if not len(mine): raise KeyError(configuration)
-    mine = mine.assign(predicted=mine.filter(like="p_").to_numpy().argmax(axis=1))
-    by_seed = mine.pivot(index="row", columns="seed", values="predicted")
-    rows = by_seed.index.to_numpy()
-    return confusion_counts(true[rows], by_seed.to_numpy(dtype=int).T, classes, groups[rows])
+    predicted, rows = mine.filter(like="p_").to_numpy().argmax(axis=1), mine.row.to_numpy()
+    return confusion_counts(true[rows], predicted, classes, groups[rows], mine.seed.to_numpy())

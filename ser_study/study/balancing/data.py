@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MANY_RATERS', 'CLEAR_OF_MANY', 'VALIDATION', 'Material', 'voted_emotions', 'label_clips', 'count_corpora',
-           'describe_clip', 'describe_sequences', 'first_ambiguous', 'read_shares', 'fold_groups', 'split_clips',
-           'list_splits', 'mean_training', 'describe_sides']
+           'describe_clip', 'describe_sequences', 'note_words', 'first_ambiguous', 'read_shares', 'fold_groups',
+           'split_clips', 'list_splits', 'mean_training', 'describe_sides']
 
 # %% ../../../nbs/77_balancing_data.ipynb #3f53c45b
 from typing import NamedTuple
@@ -90,14 +90,13 @@ def count_corpora(material: Material) -> pd.DataFrame:   # corpus, clips, speake
     return found.reset_index()
 
 def describe_clip(material: Material, row: int) -> pd.DataFrame:   # emotion, votes, share, role
-    "The label of one clip: its votes, their shares, and which emotion is its major and its minor one."
-    roles = {material.major[row]: "major", material.minor[row]: "minor"}
-    votes = material.clips.votes[row]
-    return pd.DataFrame(dict(
-        emotion=material.emotions,
-        votes=[votes.get(emotion, 0) for emotion in material.emotions],
-        share=material.distributions[row],
-        role=[roles.get(number, "") for number in range(len(material.emotions))]))
+    "The label of one clip: its votes, their shares, its major emotion and its minor one, or those that tie."
+    votes, shares = material.clips.votes[row], material.distributions[row]
+    role = np.full(len(shares), "", dtype=object)
+    if material.minor[row] != NONE: role[np.isclose(shares, shares[material.minor[row]])] = "minor"
+    role[material.major[row]] = "major"
+    counts = [votes.get(emotion, 0) for emotion in material.emotions]
+    return pd.DataFrame(dict(emotion=material.emotions, votes=counts, share=shares, role=role))
 
 def describe_sequences(clips: pd.DataFrame, row: int,
                        sequences: dict[str, list[np.ndarray]],   # audio, text -> n of (t, d)
@@ -107,16 +106,26 @@ def describe_sequences(clips: pd.DataFrame, row: int,
     return (f"`{clips.utterance[row]}` ({clips.duration[row]:.2f} s) becomes {frames.shape[0]} rows of "
             f"{frames.shape[1]} numbers, its words {tokens.shape[0]} tokens of {tokens.shape[1]} numbers.")
 
+def note_words(material: Material) -> str:
+    "What to know of the words: the same sentences in most emotions carry none. Empty for other words."
+    said = pd.Series(material.major).groupby(material.clips.transcript.to_numpy()).nunique()
+    least, all_of_them = said.min(), len(material.emotions)
+    if least <= all_of_them / 2: return ""
+    return (f"the words carry no emotion: each of {len(said)} sentences is said in at least {least} of "
+            f"{all_of_them} emotions")
+
 def first_ambiguous(material: Material) -> int:
     "The row of the first ambiguous clip; 0 where all clips are clear."
     return int((material.minor != NONE).argmax())
 
 # %% ../../../nbs/77_balancing_data.ipynb #e35260bc
 def read_shares(text: str) -> list[float]:
-    "The numbers of a comma-separated list; `StudyError` where one is no number."
-    try: return [float(value) for value in text.split(",")]
+    "The numbers of a comma-separated list; `StudyError` where one is no number between 0.5 and 1."
+    try: values = [float(value) for value in text.split(",")]
     except ValueError:
-        raise StudyError(f"sweep = {text!r} is not a list of numbers such as 0.5,0.6.") from None
+        raise StudyError(f"sweep = {text!r} is not a list of numbers such as 0.6,0.7.") from None
+    if all(.5 < value < 1 for value in values): return values
+    raise StudyError(f"sweep = {text!r}: the major emotion has more than half of a sample and less than all.")
 
 # %% ../../../nbs/77_balancing_data.ipynb #91c5ad5e
 VALIDATION = 0.2   # share of the training groups that validates in the corrected protocol
@@ -151,16 +160,18 @@ def split_clips(material: Material,
     _check_folds(groups, kind, folds)
     corrected = {seed: grouped_folds(material.major, groups, folds, seed, validation=VALIDATION)
                  for seed in seeds}
-    return dict(paper={seeds[0]: [_paper_split(groups, kind, corrected[seeds[0]][-1])]}, corrected=corrected)
+    fixed = _paper_split(groups, kind, corrected[seeds[0]][-1])
+    return dict(paper={seed: [fixed] for seed in seeds}, corrected=corrected)
 
 def list_splits(splits: dict[str, dict[int, list[Split]]]) -> list[Split]:
-    "Every split of both protocols, with its seed in its name."
-    return [Split(f"{split.name}, seed {seed}", split.train, split.validation, split.test)
-            for by_seed in splits.values() for seed, parts in by_seed.items() for split in parts]
+    "The paper's split, and each of the corrected protocol with its seed in its name."
+    drawn = [Split(f"{split.name}, seed {seed}", split.train, split.validation, split.test)
+             for seed, parts in splits["corrected"].items() for split in parts]
+    return [next(iter(splits["paper"].values()))[0], *drawn]
 
-def mean_training(splits: list[Split]) -> float:
-    "The mean number of training clips."
-    return float(np.mean([len(split.train) for split in splits]))
+def mean_training(by_seed: dict[int, list[Split]]) -> float:
+    "The mean number of training clips of a protocol."
+    return float(np.mean([len(split.train) for splits in by_seed.values() for split in splits]))
 
 def describe_sides(material: Material, splits: list[Split],
                    ) -> pd.DataFrame:   # split, side, rows, groups, absent

@@ -11,21 +11,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from ...protocol.mixup import Mix, mix_sequences, mix_vectors
-from ...protocol.pdds import count_pairs
+from ...protocol.mixup import Mix, mix_labels, mix_sequences
+from ...protocol.pdds import PairCounts, count_pairs
 from .data import Material
 from .fits import Outcome
 from ..reporting import interval_plot
 
 # %% ../../../nbs/77c_balancing_figures.ipynb #5167f1e1
-def _draw_arrow(axis, start: np.ndarray, end: np.ndarray, count: int, width: float) -> None:
+def _draw_arrow(axis, start: np.ndarray, end: np.ndarray, count: float, width: float) -> None:
     "An arrow between two places, its number near the tail."
     arrow = dict(arrowstyle="-|>", shrinkA=27, shrinkB=27, connectionstyle="arc3,rad=.12", color="0.55",
                  lw=width)
     axis.annotate("", end, start, arrowprops=arrow)
     side = np.array([end[1] - start[1], start[0] - end[0]]) * .045
     x, y = start + .3 * (end - start) + side
-    axis.text(x, y, count, fontsize=7, ha="center", va="center",
+    axis.text(x, y, f"{count:.0f}", fontsize=7, ha="center", va="center",
               bbox=dict(boxstyle="round,pad=.1", fc="white", ec="none", alpha=.8))
 
 def _draw_graph(axis, emotions: tuple[str, ...], counts: np.ndarray) -> None:   # (c, c)
@@ -37,7 +37,8 @@ def _draw_graph(axis, emotions: tuple[str, ...], counts: np.ndarray) -> None:   
         _draw_arrow(axis, place[i], place[j], counts[i, j], .4 + 3.5 * counts[i, j] / counts.max())
     axis.scatter(*place.T, s=2800, color=sns.color_palette("colorblind")[9], zorder=3, edgecolors="0.3")
     for name, (x, y), number in zip(emotions, place, np.diag(counts)):
-        axis.text(x, y, f"{name}\n{number}", ha="center", va="center", fontsize=7, zorder=4, weight="bold")
+        axis.text(x, y, f"{name}\n{number:.0f}", ha="center", va="center", fontsize=7, zorder=4,
+                  weight="bold")
     axis.set(xlim=(-1.35, 1.35), ylim=(-1.3, 1.3), aspect="equal")
     axis.axis("off")
 
@@ -56,15 +57,15 @@ def draw_labels(material: Material) -> plt.Figure:
 def describe_labels(material: Material) -> str:
     "The accessible description of Figure 1."
     counts = count_pairs(material.distributions, material.clear)
-    clear = int(np.trace(counts))
-    ambiguous = int(counts.sum()) - clear
+    clear, everything = round(np.trace(counts)), round(counts.sum())
+    ambiguous = everything - clear
     return f"Figure 1: clips by leading emotion; the graph of {clear} clear and {ambiguous} ambiguous clips."
 
 # %% ../../../nbs/77c_balancing_figures.ipynb #356d2a78
 def draw_smoothing(emotions: tuple[str, ...],
-                   before: np.ndarray, after: np.ndarray,   # (c, c) counts
+                   counts: PairCounts,
                    columns: int = 5) -> plt.Figure:
-    "Figure 2: the four counts of each pair of emotions, before (pale) and after smoothing (full)."
+    "Figure 2: four counts of each pair of emotions, before (pale) and after (full); lines: what is wanted."
     pairs = list(combinations(range(len(emotions)), 2))
     rows = -(-len(pairs) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(12, 2.1 * rows), sharey=True, squeeze=False)
@@ -72,9 +73,11 @@ def draw_smoothing(emotions: tuple[str, ...],
     for axis in axes.flat[len(pairs):]: axis.axis("off")
     for axis, (i, j) in zip(axes.flat, pairs):
         four = [(i, i), (i, j), (j, i), (j, j)]
-        for shift, counts, alpha in ((-.2, before, .45), (.2, after, 1.)):
-            axis.bar(np.arange(4) + shift, [counts[kind] for kind in four], .4,
+        for shift, table, alpha in ((-.2, counts.before, .45), (.2, counts.achieved, 1.)):
+            axis.bar(np.arange(4) + shift, [table[kind] for kind in four], .4,
                      color=[clear, ambiguous, ambiguous, clear], alpha=alpha)
+        wanted = [counts.wanted[kind] for kind in four]
+        axis.hlines(wanted, np.arange(4) - .05, np.arange(4) + .45, color="black", lw=1.2)
         axis.set_xticks([])
         axis.set_title(f"{emotions[i]} / {emotions[j]}", fontsize=8)
     return figure
@@ -92,9 +95,9 @@ def draw_mixing(material: Material,
                 p: float) -> plt.Figure:
     "Frames and labels of two clips and of the sample that is mixed of them."
     mix = Mix(np.array([first]), np.array([second]), np.array([p]))
-    made, label = mix_sequences(frames, mix)[0], mix_vectors(material.distributions, mix)[0]
-    panels = {"α": (frames[first], material.distributions[first]),
-              "β": (frames[second], material.distributions[second]),
+    made, label = mix_sequences(frames, mix)[0], mix_labels(material.distributions, mix)[0]
+    one_hot = np.eye(len(material.emotions))[material.major[[first, second]]]
+    panels = {"α": (frames[first], one_hot[0]), "β": (frames[second], one_hot[1]),
               f"{p:g} α + {1 - p:.2g} β": (made, label)}
     figure, axes = plt.subplots(2, 3, figsize=(11, 4.4), height_ratios=[1.6, 1], sharex="row", sharey="row")
     for (above, below), (title, (x, y)) in zip(axes.T, panels.items()):
@@ -105,24 +108,24 @@ def draw_mixing(material: Material,
         below.tick_params(axis="x", rotation=40)
         below.set(ylim=(0, 1))
     axes[0, 0].set(ylabel="dimension")
-    axes[1, 0].set(ylabel="share of the votes")
+    axes[1, 0].set(ylabel="label")
     return figure
 
 # %% ../../../nbs/77c_balancing_figures.ipynb #fdab7cee
-def draw_gains(gains: pd.DataFrame) -> plt.Figure:   # from `measure_gains`
-    "Gains in WA and UA with their intervals; crosses are the published ones."
+def draw_gains(gains: pd.DataFrame) -> plt.Figure:   # from `gains.measure_gains`
+    "Gains in WA and UA with their adjusted intervals, which decide; crosses are the published ones."
     table = pd.DataFrame(dict(row=gains.comparison + ": " + gains.network, column=gains.metric,
-                              protocol=gains.protocol, reproduced=gains.difference,
-                              low=gains.low, high=gains.high, published=gains.published))
+                              protocol=gains.protocol, reproduced=gains.value, low=gains.shown_low,
+                              high=gains.shown_high, published=gains.published))
     titles = {metric: f"gain in {metric}, percentage points" for metric in table.column.unique()}
     return interval_plot(table, titles=titles, zero=True)
 
 def draw_confusions(outcome: Outcome, systems: list[str]) -> plt.Figure:
-    "Figure 5: shares of each emotion's clips by what a system predicts, corrected protocol, over all seeds."
+    "Figure 5: shares of each emotion's clips by what a system predicts, corrected protocol, mean of seeds."
     emotions, seeds = outcome.material.emotions, outcome.seeds("corrected")
     figure, axes = plt.subplots(1, len(systems), figsize=(5.5 * len(systems), 4.6), squeeze=False)
     for axis, system in zip(axes.flat, systems):
-        total = outcome.counts("corrected", system).sum(axis=0)
+        total = outcome.counts("corrected", system).sum(axis=(0, 1))
         clips = total.sum(axis=1, keepdims=True)
         rows = [f"{emotion} ({count // seeds})" for emotion, count in zip(emotions, clips[:, 0])]
         sns.heatmap(total / np.maximum(clips, 1), annot=True, fmt=".2f", cmap="Blues", vmin=0, vmax=1,

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['AVERAGED', 'CHECKPOINT', 'WHOLE', 'QUANTITY', 'PAPER_CLIPS', 'checkpoint_of', 'frame_extractor', 'other_frames',
-           'average_frames', 'pull_checkpoints', 'swept_system', 'list_systems', 'Outcome', 'fit_protocol',
-           'fit_systems', 'fit_frames', 'name_predictions', 'join_costs']
+           'average_frames', 'pull_checkpoints', 'swept_system', 'uniform_quantity', 'list_systems', 'Outcome',
+           'fit_protocol', 'fit_systems', 'fit_frames', 'name_predictions', 'join_costs']
 
 # %% ../../../nbs/77a_balancing_fits.ipynb #d9ebb947
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from ...features.checkpoints import pull
 from ...features.frames import Frames, average_runs
 from ...features.functionals import Functionals
 from ...features.speech_models import SpeechEncoder
+from ...protocol.pdds import ambiguous_share
 from ...protocol.splits import Split
 from ...settings import Settings
 from .data import Material
@@ -60,28 +61,32 @@ def swept_system(value: float, p: float) -> str:
     "The name of the paper's network after PDDS with another share of the major emotion than `p`."
     return f"{WHOLE} + PDDS" if value == p else f"{WHOLE} + PDDS, p = {value:g}"
 
-def _with_options(balancing: dict, **changed) -> dict:
-    "A balancing with some of its sampler's options replaced."
-    return {**balancing, "balance_options": {**balancing["balance_options"], **changed}}
+def uniform_quantity(trained_on: float) -> int:
+    "The paper's 400 for a training set of another size."
+    return round(QUANTITY * trained_on / PAPER_CLIPS)
+
+def _balance(configuration: dict, method: str, options: dict, **changed) -> dict:
+    "A network's configuration with balanced training data; p becomes the share that is applied."
+    options = {**options, **changed}
+    options["p"] = ambiguous_share(options["p"], options["clear"])
+    return {**configuration, "balance": method, "balance_options": options}
 
 def list_systems(networks: dict[str, dict],      # name -> network, options
-                 balancing: dict[str, dict],     # PDDS, only the rarest, uniform -> balance, balance_options
+                 balancing: dict[str, dict],     # PDDS, only the rarest, uniform -> options of the sampler
                  recipe: dict,                   # fields of Recipe
-                 trained_on: float,              # mean number of training clips
                  sweep: list[float] = (),        # other values of p
                  ) -> dict[str, dict]:           # name -> a configuration of `fit_networks`
     "Every system of Tables 1 and 2 and of Figure 6."
-    systems = {}
+    systems, p = {}, balancing["PDDS"]["p"]
     for name, network in networks.items():
         systems[name] = {**network, "recipe": recipe}
-        systems[f"{name} + PDDS"] = {**systems[name], **balancing["PDDS"]}
-    whole, quantity = systems[WHOLE], round(QUANTITY * trained_on / PAPER_CLIPS)
-    systems[f"{WHOLE} + only the rarest"] = {**whole, **balancing["only the rarest"]}
-    systems[f"{WHOLE} + uniform"] = {**whole, **_with_options(balancing["uniform"], quantity=quantity)}
-    p = balancing["PDDS"]["balance_options"]["p"]
+        systems[f"{name} + PDDS"] = _balance(systems[name], "PDDS", balancing["PDDS"])
+    whole = systems[WHOLE]
+    for method in ("only the rarest", "uniform"):
+        systems[f"{WHOLE} + {method}"] = _balance(whole, method, balancing[method])
     for value in sweep:
-        if value != p: systems[swept_system(value, p)] = {**whole,
-                                                          **_with_options(balancing["PDDS"], p=value)}
+        if value == p: continue
+        systems[swept_system(value, p)] = _balance(whole, "PDDS", balancing["PDDS"], p=value)
     return systems
 
 # %% ../../../nbs/77a_balancing_fits.ipynb #f36d654e
@@ -92,8 +97,8 @@ class Outcome:
     predictions: dict[str, pd.DataFrame]    # protocol -> configuration, split, seed, row, p_0 ...
     fits: pd.DataFrame                      # protocol, configuration, split, seed, curve, trained_on ...
 
-    def counts(self, protocol: str, system: str) -> np.ndarray:   # (units, c, c)
-        "Confusion counts of a system by speaker (by clip where few speakers are tested), over all seeds."
+    def counts(self, protocol: str, system: str) -> np.ndarray:   # (seeds, speakers, c, c)
+        "Confusion counts of a system in each repetition, by speaker."
         return system_counts(self.predictions[protocol], system, self.material.major, self.material.speakers,
                              len(self.material.emotions))
 
@@ -101,8 +106,12 @@ class Outcome:
         "The number of clips that a protocol tests."
         return int(self.predictions[protocol].row.nunique())
 
+    def speakers(self, protocol: str) -> int:
+        "The number of speakers that a protocol tests."
+        return len(set(self.material.speakers[self.predictions[protocol].row]))
+
     def seeds(self, protocol: str) -> int:
-        "The number of seeds of a protocol."
+        "The number of repetitions of a protocol."
         return int(self.predictions[protocol].seed.nunique())
 
     def systems(self, protocol: str) -> list[str]:
