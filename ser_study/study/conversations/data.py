@@ -130,7 +130,7 @@ class Conversations(Utterances):
         columns = ["valence", "arousal", "dominance"]
         return (self.clips[columns].to_numpy(dtype=float, na_value=np.nan) - 3) / 2
 
-# %% ../../../nbs/75a_conversations_data.ipynb #e11efc92
+# %% ../../../nbs/75a_conversations_data.ipynb #6ce8ecb0
 def describe_units(talks: Conversations) -> str:
     "What the unit of splits and intervals is, and what it leaves out, as Markdown."
     scored = talks.clips.iloc[talks.scored].assign(unit=talks.units[talks.scored])
@@ -181,7 +181,7 @@ def table1_results(talks: Conversations) -> list[dict]:
     "Rows of results.csv for Table 1; none in another layout than IEMOCAP's."
     if talks.layout != "iemocap": return []
     counted = table1(talks)[["six classes", "dialogues"]].rename(columns={"six classes": "utterances"})
-    return [result("Table 1", f"session {number}", column, "paper", value, value, value, value)
+    return [result("Table 1", f"session {number}", column, "paper", value, value)
             for number, row in enumerate(counted.to_dict("records"), 1) for column, value in row.items()]
 
 # %% ../../../nbs/75a_conversations_data.ipynb #e983796b
@@ -212,7 +212,7 @@ def _drawn_folds(talks: Conversations, folds: int, seed: int) -> list[Split]:
     scripts = talks.clips.script.to_numpy(dtype=object)
     return [purge_split(split, scripts) for split in named]
 
-# %% ../../../nbs/75a_conversations_data.ipynb #5338add7
+# %% ../../../nbs/75a_conversations_data.ipynb #18d1ca68
 PAPER_SEEDS = (42, 77)   # of the paper's two runs
 
 def choose_seeds(study: Study) -> list[int]:
@@ -236,7 +236,7 @@ def sides_table(talks: Conversations, splits: list[Split]) -> pd.DataFrame:
     "Utterances and units of each side of each split, and the emotions that it lacks."
     return describe_splits(splits, np.array(talks.emotions)[talks.labels.clip(0)], talks.units)
 
-# %% ../../../nbs/75a_conversations_data.ipynb #b63cb072
+# %% ../../../nbs/75a_conversations_data.ipynb #331a449f
 def find_shared(talks: Conversations, splits: list[Split]) -> Leakage:
     "What the sides of splits share."
     found = audit_leakage(talks.clips, splits)
@@ -282,10 +282,10 @@ def same_emotion(talks: Conversations, seed: int) -> dict[str, float]:
 
 def same_emotion_results(talks: Conversations, seed: int) -> list[dict]:
     "Rows of results.csv for these probabilities."
-    return [result("Inertia", name, "same emotion", "corrected", value, value, value, len(talks.scored))
+    return [result("Inertia", name, "same emotion", "corrected", value, len(talks.scored))
             for name, value in same_emotion(talks, seed).items() if np.isfinite(value)]
 
-# %% ../../../nbs/75a_conversations_data.ipynb #4f1e94a3
+# %% ../../../nbs/75a_conversations_data.ipynb #cfb53fec
 def control_shares(talks: Conversations, splits: list[Split],
                    length: int,             # utterances of a window
                    seed: int) -> pd.DataFrame:   # history, and the shares of `history_shares`

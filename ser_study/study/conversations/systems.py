@@ -12,7 +12,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
-from ...evaluation.classification import confusion_counts, score_intervals, weighted_f1
+from ...evaluation.classification import confusion_counts, weighted_f1
+from ...evaluation.intervals import score_interval, score_intervals
 from ...protocol.splits import Split
 from ...settings import Settings, StudyError
 from .data import Conversations
@@ -59,7 +60,6 @@ class Predicted:
     "The predictions of one run's systems."
     talks: Conversations
     splits: dict[str, dict[int, list[Split]]]    # protocol -> seed -> splits, of `make_splits`
-    resamples: int = 2000                        # of intervals and tests
     parts: list[Predictions] = field(default_factory=list)
 
     @property
@@ -72,27 +72,35 @@ class Predicted:
         "Every prediction: protocol, configuration, conv_length, split, seed, row, p_0 ..."
         return pd.concat([part.table for part in self.parts], ignore_index=True)
 
-    def counts(self, name: str, length: int, protocol: str) -> np.ndarray:   # (units, c, c)
-        "Confusion counts of one system over all splits and seeds. `KeyError` where it was not trained."
-        table, wanted = self.table, dict(configuration=name, conv_length=length, protocol=protocol)
-        mine = table[np.logical_and.reduce([table[column] == value for column, value in wanted.items()])]
-        if not len(mine): raise KeyError((name, length, protocol))
-        true, units = self.talks.labels[mine.row], self.talks.units[mine.row]
-        return confusion_counts(true, most_probable(mine), len(self.talks.emotions), units)
+    def predictions(self, name: str, length: int, protocol: str) -> pd.DataFrame:
+        "Those of one system. `KeyError` where it was not trained."
+        wanted = dict(configuration=name, conv_length=length, protocol=protocol)
+        mine = [part.table[np.logical_and.reduce([part.table[column] == value
+                                                  for column, value in wanted.items()])]
+                for part in self.parts]
+        if not sum(map(len, mine)): raise KeyError((name, length, protocol))
+        return pd.concat(mine, ignore_index=True)
+
+    def counts(self, name: str, length: int, protocol: str) -> np.ndarray:   # (repetitions, units, c, c)
+        "Confusion counts of one system. `KeyError` where it was not trained."
+        mine = self.predictions(name, length, protocol)
+        return confusion_counts(self.talks.labels[mine.row], most_probable(mine), len(self.talks.emotions),
+                                self.talks.units[mine.row], mine.seed.to_numpy())
 
     def scores(self, name: str, length: int, protocol: str) -> pd.DataFrame:
         "Every score of one system with its interval, as `score_intervals` returns them."
-        return score_intervals(self.counts(name, length, protocol), self.resamples, self.seeds[0])
+        return score_intervals(self.counts(name, length, protocol))
 
     def best(self, names: list[str], length: int, protocol: str) -> str:
-        "The name with the highest weighted F1."
-        scores = {name: weighted_f1(self.counts(name, length, protocol).sum(axis=0)) for name in names}
+        "The name with the highest weighted F1, the mean over repetitions."
+        scores = {name: score_interval(self.counts(name, length, protocol), weighted_f1).value
+                  for name in names}
         return max(scores, key=scores.get)
 
 # %% ../../../nbs/75c_conversations_systems.ipynb #4e3d870d
 @dataclass(kw_only=True)
 class Systems(Predicted):
-    "The networks of one run."
+    "The networks of one run, which can be trained."
     features: dict[str, list | np.ndarray]       # name -> n of (t, d), or (n,) texts
     settings: Settings
     stage: Callable = lambda name, items: nullcontext()   # measures a block, such as `Study.stage`
