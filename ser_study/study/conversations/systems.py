@@ -121,7 +121,9 @@ class Systems(Predicted):
                     self.features, targets, self.talks.dialogues, self.talks.turns, configurations, lengths,
                     splits, [seed], self.settings, f"{title}, {protocol}, seed {seed}", self.talks.ratings)
                 facts = [dict(protocol=protocol, **fact) for fact in facts]
-                self.parts.append(Predictions(table.assign(protocol=protocol), facts))
+                table = table.assign(protocol=protocol)
+                kinds = dict.fromkeys(["configuration", "protocol"], "category")   # found faster than as text
+                self.parts.append(Predictions(table.astype(kinds), facts))
 
 # %% ../../../nbs/75c_conversations_systems.ipynb #7b11c5c8
 FIT = ["protocol", "configuration", "conv_length", "split", "seed"]   # what names a fit
