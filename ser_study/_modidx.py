@@ -2037,6 +2037,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                             'ser_study/study/conversations/inputs.py'),
                                                       'ser_study.study.conversations.inputs.measure_parts': ( 'conversations_inputs.html#measure_parts',
                                                                                                               'ser_study/study/conversations/inputs.py'),
+                                                      'ser_study.study.conversations.inputs.measure_sound': ( 'conversations_inputs.html#measure_sound',
+                                                                                                              'ser_study/study/conversations/inputs.py'),
                                                       'ser_study.study.conversations.inputs.name_parts': ( 'conversations_inputs.html#name_parts',
                                                                                                            'ser_study/study/conversations/inputs.py'),
                                                       'ser_study.study.conversations.inputs.read_part': ( 'conversations_inputs.html#read_part',

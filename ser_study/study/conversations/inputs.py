@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TEXT', 'AUDIO', 'SPECTRAL', 'ROLES', 'text_embedder', 'sound_features', 'sound_embedder', 'name_parts',
            'checkpoint_of', 'fetch_checkpoints', 'sound_extractors', 'text_features', 'find_speech', 'Part',
-           'read_part', 'OfParts', 'measure_parts']
+           'read_part', 'OfParts', 'measure_parts', 'measure_sound']
 
 # %% ../../../nbs/75b_conversations_inputs.ipynb #e0c3d4a2
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ import soundfile
 from joblib import Parallel, delayed
 from ...data.audio import SILENT_PEAK, audio_key, load_audio
 from ...data.preparation import speech_bounds
+from ...data.screening import DEFECT
 from ...features.checkpoints import pull
 from ...features.extraction import Extraction, extract_clips
 from ...features.frames import KINDS, RATE, Frames
@@ -118,7 +119,7 @@ def read_part(part: Part) -> np.ndarray:   # (n,) at 16 kHz
     found = fragment(speech, part.seconds * RATE, part.place)
     return found if np.abs(found).max() >= SILENT_PEAK else speech[:len(found)]
 
-# %% ../../../nbs/75b_conversations_inputs.ipynb #f2fe3041
+# %% ../../../nbs/75b_conversations_inputs.ipynb #91db9ac4
 class OfParts:
     "Extractor: parts of recordings -> what `extractor` makes of each, as of a recording that ends there."
     at_once = 1000   # parts that are files at the same time
@@ -141,7 +142,7 @@ class OfParts:
         soundfile.write(path, read_part(part), RATE, subtype="FLOAT")
         return path
 
-# %% ../../../nbs/75b_conversations_inputs.ipynb #d3e87dc5
+# %% ../../../nbs/75b_conversations_inputs.ipynb #933c332d
 def _parts_of(clips: pd.DataFrame, seconds: int, places: np.ndarray) -> pd.DataFrame:
     "The clips, each with a part as its `path` and the key of the part's samples."
     bounds = (clips[["speech_start", "speech_end"]] * RATE).round().astype(int).to_numpy()
@@ -174,3 +175,13 @@ def measure_parts(study: Study,
             name, [found.values[AUDIO[name]][row] for row in rows])
     clips = clips[clips.utterance.isin(whole[whole].index)].reset_index(drop=True)
     return Extraction(clips, values, found.defects.drop_duplicates("utterance", ignore_index=True))
+
+# %% ../../../nbs/75b_conversations_inputs.ipynb #ad5599af
+def measure_sound(study: Study, clips: pd.DataFrame, names: list[str], lengths: list[int],
+                  places: np.ndarray | None = None) -> Extraction:
+    "`measure_parts` of the speech in recordings, with the defects noted; no values where no name is given."
+    if not names: return Extraction(clips, {}, pd.DataFrame(columns=list(DEFECT)))
+    spoken = clips if "speech_start" in clips else find_speech(study, clips)
+    found = measure_parts(study, spoken, names, lengths, places)
+    study.add_defects(found.defects)
+    return found
