@@ -8,7 +8,7 @@ from scipy.stats import chi2_contingency
 from sklearn.model_selection import GroupKFold, LeaveOneGroupOut, StratifiedShuffleSplit
 from ser_study import load_corpora, load_settings
 from ser_study.settings import StudyError
-from ser_study.protocol.splits import (Split, count_ways, describe_draws, describe_splits, draw_sides,
+from ser_study.protocol.splits import (Split, count_ways, describe_draws, describe_splits, draw_folds,
                                        grouped_folds, grouped_split, leave_one_out, measure_imbalance,
                                        named_split, set_aside, split_within, stratified_folds,
                                        stratified_split, thin_split)
@@ -53,8 +53,9 @@ def test_grouped_folds_test_every_row_once(table, seed, validation):
         assert_whole(split, len(labels))
         assert_apart(split, groups)
         others = len(np.unique(groups)) - len(np.unique(groups[split.test]))
-        wanted = min(max(1, round(validation * others)), others - 1) if validation else 0
-        assert len(np.unique(groups[split.validation])) == wanted
+        validated = len(np.unique(groups[split.validation]))
+        parts = min(round(1 / validation), others) if validation else 0
+        assert validated in ({others // parts, -(-others // parts)} if validation else {0})
 
 @given(tables(), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
@@ -116,20 +117,34 @@ def test_ways_to_deal_are_counted(sizes):
                for way in dealt}
     assert count_ways(sizes) == len(unnamed)
 
-@pytest.mark.parametrize("count", [6, 12, 24])
-def test_no_pair_of_groups_is_drawn_too_often(count):
-    """Two of 6 groups: 15 ways, one draw, all equally probable. Two of 12, of 24: 66 and 276 ways, so 2 and 8
-    draws, and no pair has a probability above their ratio."""
+@pytest.mark.parametrize("count, n_splits, ways", [(6, 3, 15), (6, 2, 10), (8, 4, 105), (9, 3, 280)])
+def test_no_way_to_deal_is_drawn_too_often(count, n_splits, ways):
+    """15 and 10 ways: one draw, all equally probable. 105 and 280 ways: 3 and 8 draws, and no way has a
+    probability above draws / ways."""
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(count), rng.integers(5, 20, count))
-    labels = rng.integers(0, 4, len(groups))
-    seeds, ways, draws = 1500, count * (count - 1) // 2, {6: 1, 12: 2, 24: 8}[count]
-    pairs = [frozenset(groups[draw_sides(labels, groups, np.array([2, count - 2]),
-                                         np.random.default_rng(seed)) == 0]) for seed in range(seeds)]
-    drawn = np.array(list(Counter(pairs).values()))
-    most = draws / ways
-    assert drawn.max() <= seeds * most + 4 * np.sqrt(seeds * most)
-    if count == 6: assert len(drawn) == ways and drawn.min() >= seeds * most - 4 * np.sqrt(seeds * most)
+    labels, first = rng.integers(0, 4, len(groups)), np.unique(groups, return_index=True)[1]
+    drawn, seeds = Counter(), 1500
+    for seed in range(seeds):
+        fold = draw_folds(labels, groups, n_splits, np.random.default_rng(seed))[first]
+        drawn[frozenset(frozenset(np.flatnonzero(fold == number).tolist()) for number in set(fold))] += 1
+    draws = max(1, ways // 32)
+    most = seeds * draws / ways
+    assert max(drawn.values()) <= most + 4 * np.sqrt(most)
+    if draws == 1: assert len(drawn) == ways and min(drawn.values()) >= most - 4 * np.sqrt(most)
+
+@pytest.mark.parametrize("shares", [(.8, .1, .1), (.8, 0, .2), (.5, .25, .25)])
+def test_every_group_is_held_out_equally_often(shares):
+    "Also one that has many rows of one class. The folds of 23 groups have unequal numbers of them."
+    groups = np.repeat(np.arange(23), [60] + [12] * 22)
+    labels = np.where(groups == 0, 0, np.arange(len(groups)) % 4)
+    tested, validated, seeds = np.zeros(23), np.zeros(23), 1000
+    for seed in range(seeds):
+        split, = grouped_split(labels, groups, seed, shares)
+        tested[np.unique(groups[split.test])] += 1
+        validated[np.unique(groups[split.validation])] += 1
+    for found, share in ((tested, shares[2]), (validated, shares[1])):
+        assert np.abs(found - seeds * share).max() <= 4 * np.sqrt(seeds * share)
 
 @given(tables(), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)

@@ -86,7 +86,8 @@ JUDGED = ["claim", "paper", "run", "corpus", "comparable", "protocol", "systems"
           "expects", "published", "matters", "value", "low", "high", "p", "p_holm", "low_holm", "high_holm",
           "error", "freedom", "detectable", "n", "units", "repetitions", "collapsed", "fits", "verdict",
           "reason"]
-PLACEBO = ["paper", "run", "corpus", "comparable", "protocol", "system", "metric", *Interval._fields, "reason"]
+PLACEBO = ["paper", "run", "corpus", "comparable", "protocol", "system", "metric", *Interval._fields,
+           "reason"]
 WHOLE = dict.fromkeys(["n", "units", "repetitions", "collapsed", "fits"], "Int64")
 SUBSTITUTE = "what stands in its place cannot reverse it"
 
@@ -100,6 +101,7 @@ def decide(tests: pd.DataFrame) -> pd.DataFrame:   # JUDGED without what is corr
     tests["verdict"] = said.where(tests.reason == "")
     return tests[JUDGED]
 
+# %% ../../nbs/67_scoreboard.ipynb #3e709509
 def _untested(claim: Claim) -> dict:
     "The row of a claim that no run tested."
     return dict(claim=claim.id, paper=claim.paper, metric=claim.metric, expects=claim.expects,
@@ -108,7 +110,8 @@ def _untested(claim: Claim) -> dict:
 
 def list_runs(reports: Path) -> list[Path]:
     "The folders of all runs of the five papers."
-    return [path.parent for paper in STUDIES for path in sorted((Path(reports) / paper).glob("*/results.csv"))]
+    found = [sorted((Path(reports) / paper).glob("*/results.csv")) for paper in STUDIES]
+    return [path.parent for paths in found for path in paths]
 
 def judge(reports: Path) -> pd.DataFrame:
     "JUDGED: every claim against every run of its paper under reports/, and a row for each untested claim."
@@ -149,4 +152,5 @@ def headline(tests: pd.DataFrame,          # rows of `judge` for one claim
 
 def list_headlines(table: pd.DataFrame) -> dict[str, Headline]:   # claim -> headline
     "The headline of every claim of `judge`'s table, in its order."
-    return {claim: headline(rows, nearest_corpora(claim)) for claim, rows in table.groupby("claim", sort=False)}
+    claims = table.groupby("claim", sort=False)
+    return {claim: headline(tests, nearest_corpora(claim)) for claim, tests in claims}

@@ -123,7 +123,7 @@ def find_pair(claim: Claim, predictions: pd.DataFrame, protocol: str) -> Pair | 
 
 # %% ../../nbs/66_verdicts.ipynb #1968fe83
 def compare_systems(claim: Claim, predictions: pd.DataFrame, protocol: str) -> dict | None:
-    "A claim's difference by predictions: systems, instead, the fields of Interval, n, collapsed, fits; or None."
+    "A claim's difference: systems, instead, the fields of Interval, n, collapsed, fits; or None."
     pair = find_pair(claim, predictions, protocol)
     if pair is None: return None
     found = difference_interval(*pair.counts, pair.metric)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NOBODY', 'DRAWS', 'Split', 'stratified_split', 'stratified_folds', 'measure_imbalance', 'count_ways', 'count_draws',
-           'draw_sides', 'grouped_split', 'set_aside', 'grouped_folds', 'describe_draws', 'leave_one_out',
+           'draw_folds', 'grouped_split', 'set_aside', 'grouped_folds', 'describe_draws', 'leave_one_out',
            'named_split', 'split_within', 'thin_split', 'purge_split', 'describe_splits']
 
 # %% ../../nbs/41_splits.ipynb #6cf134a8
@@ -84,53 +84,52 @@ def stratified_folds(y: np.ndarray,             # (n,) labels
 # %% ../../nbs/41_splits.ipynb #1ad6974c
 DRAWS = 32
 
-def measure_imbalance(counts: np.ndarray,     # (..., k, c) rows of c classes on k sides
+def measure_imbalance(counts: np.ndarray,     # (..., k, c) rows of c classes in k folds
                       expected: np.ndarray,   # (k, c), all above 0
                       ) -> np.ndarray:        # (...)
-    "Pearson's chi-square; 0 where each side has its share of each class."
+    "Pearson's chi-square; 0 where each fold has its share of each class."
     return ((counts - expected) ** 2 / expected).sum((-2, -1))
 
-def count_ways(sizes: np.ndarray) -> int:   # (k,) groups on each side
-    "Number of ways to deal groups into sides of these sizes, where sides of equal size have no order."
+def count_ways(sizes: np.ndarray) -> int:   # (k,) groups in each fold
+    "Number of ways to deal groups to folds of these sizes, where folds of equal size have no order."
     _, alike = np.unique(sizes, return_counts=True)
     return factorial(sum(sizes)) // prod(map(factorial, (*sizes, *alike)))
 
-def count_draws(sizes: np.ndarray) -> int:   # (k,) groups on each side
+def count_draws(sizes: np.ndarray) -> int:   # (k,) groups in each fold
     "Number of draws, from 1 to `DRAWS`, of which one is kept: at most one for each `DRAWS` ways to deal."
     return min(DRAWS, max(1, count_ways(sizes) // DRAWS))
 
-def draw_sides(y: np.ndarray,        # (n,) labels
+def draw_folds(y: np.ndarray,        # (n,) labels
                groups: np.ndarray,   # (n,)
-               sizes: np.ndarray,    # (k,) groups on each side
+               n_splits: int,
                rng: np.random.Generator,
-               ) -> np.ndarray:      # (n,) side, from 0 to k - 1
-    "The most even of `count_draws` random assignments of whole groups to sides."
+               ) -> np.ndarray:      # (n,) fold, from 0
+    "The most even of `count_draws` random assignments of whole groups to folds of equally many groups."
     (group, names), (label, classes) = (pd.factorize(values, sort=True) for values in (groups, y))
     counts = np.zeros((len(names), len(classes)))
     np.add.at(counts, (group, label), 1)
-    ordered = np.repeat(np.arange(len(sizes)), sizes)
+    ordered = np.arange(len(names)) % n_splits
+    sizes = np.bincount(ordered)
     dealt = rng.permuted(np.tile(ordered, (count_draws(sizes), 1)), axis=1)
-    on_side = dealt[:, None] == np.arange(len(sizes))[:, None]   # (draws, k, groups)
+    in_fold = dealt[:, None] == np.arange(n_splits)[:, None]   # (draws, folds, groups)
     expected = np.outer(sizes, counts.sum(0)) / len(names)
-    return dealt[measure_imbalance(on_side @ counts, expected).argmin()][group]
+    return dealt[measure_imbalance(in_fold @ counts, expected).argmin()][group]
 
 # %% ../../nbs/41_splits.ipynb #95e831f8
-def _count_groups(groups: np.ndarray, needed: int, what: str) -> int:
-    "Number of groups. `StudyError` where a row has no group, or where there are too few groups."
+def _check_groups(groups: np.ndarray, needed: int, what: str) -> None:
+    "`StudyError` where a row has no group, or where there are too few groups."
     missing = pd.isna(groups)
     if missing.any(): raise StudyError(f"{what}: row {int(missing.argmax())} has no group.")
     if (count := len(pd.unique(groups))) < needed:
         found = "there is 1" if count == 1 else f"there are {count}"
         raise StudyError(f"{what} needs at least {needed} groups; {found}.")
-    return count
 
 def _hold_out(rows: np.ndarray, y: np.ndarray, groups: np.ndarray, share: float,
               rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    "The rows (n,) that stay, and those of a drawn share of their groups: at least one group, and not all."
-    count = len(pd.unique(groups[rows]))
-    held = min(max(1, round(share * count)), count - 1)
-    side = draw_sides(y[rows], groups[rows], np.array([count - held, held]), rng)
-    return rows[side == 0], rows[side == 1]
+    "The remaining rows, and the rows of one of 1 / share folds of their groups, drawn at random."
+    n_splits = max(2, min(round(1 / share), len(pd.unique(groups[rows]))))
+    held = draw_folds(y[rows], groups[rows], n_splits, rng) == rng.integers(n_splits)
+    return rows[~held], rows[held]
 
 def grouped_split(y: np.ndarray,         # (n,) labels
                   groups: np.ndarray,    # (n,) speaker, clip, dialogue, script ...
@@ -140,7 +139,7 @@ def grouped_split(y: np.ndarray,         # (n,) labels
     """One split in which every group stands on one side. Validation and test get at least one group each, so
     with few groups they are larger than their shares. `StudyError` for too few groups."""
     _, validation, test = shares
-    _count_groups(groups, 3 if validation else 2, "A split by groups")
+    _check_groups(groups, 3 if validation else 2, "A split by groups")
     rng = np.random.default_rng(random_state)
     train, tested = _hold_out(np.arange(len(y)), y, groups, test, rng)
     valid = NOBODY
@@ -169,10 +168,9 @@ def grouped_folds(y: np.ndarray,             # (n,) labels
                   validation: float = 0.,    # share of the training groups
                   ) -> list[Split]:
     "Every group is tested in one of the folds. `StudyError` for fewer groups than folds."
-    count = _count_groups(groups, n_splits, f"{n_splits} folds of whole groups")
+    _check_groups(groups, n_splits, f"{n_splits} folds of whole groups")
     rng = np.random.default_rng(random_state)
-    sizes = np.bincount(np.arange(count) % n_splits)
-    fold = draw_sides(y, groups, sizes, rng)
+    fold = draw_folds(y, groups, n_splits, rng)
     splits = [Split(f"whole groups, fold {number + 1} of {n_splits}", np.flatnonzero(fold != number), NOBODY,
                     np.flatnonzero(fold == number)) for number in range(n_splits)]
     return [set_aside(split, groups, validation, rng, y) for split in splits] if validation else splits
@@ -206,7 +204,7 @@ def leave_one_out(groups: np.ndarray,        # (n,)
                   random_state: int = 0,     # for the validation groups
                   ) -> list[Split]:          # one for each group, sorted by group
     "Each group is tested once, by itself. `StudyError` for fewer than two groups."
-    _count_groups(groups, 2, "Leaving one group out")
+    _check_groups(groups, 2, "Leaving one group out")
     rng = np.random.default_rng(random_state)
     splits = [Split(f"without {groups[tested[0]]}", rest, NOBODY, tested)
               for rest, tested in LeaveOneGroupOut().split(groups, groups=groups)]

@@ -16,7 +16,8 @@ import numpy as np, pandas as pd
 from ...evaluation.claims import Claim, published_difference
 from ...evaluation.published import PAPERS, RESULTS
 from ...evaluation.intervals import write_interval, write_p
-from ...evaluation.scoreboard import HEADLINES, Headline, judge, list_headlines
+from ...evaluation.scoreboard import (HEADLINES, Headline, is_real, judge, list_headlines,
+                                             list_runs)
 from ...evaluation.verdicts import find_pair
 from ..runs import FIT
 
@@ -148,7 +149,7 @@ def list_untested(verdicts: Verdicts) -> pd.DataFrame:   # claim, says, reason, 
         rows.append((claim.id, claim.statement, why or "no run compares it", claim.needs))
     return pd.DataFrame(rows, columns=["claim", "says", "reason", "needs"])
 
-# %% ../../../nbs/79_summary_tables.ipynb #ed5bffcc
+# %% ../../../nbs/79_summary_tables.ipynb #7aae271f
 def count_placebos(placebos: pd.DataFrame) -> pd.DataFrame:   # paper, tests, able, found, expected
     """Tests of systems against themselves by paper; `able`: with repetitions and units enough for a verdict;
     `found`: of these with p < 0.05; `expected`: one in twenty."""
@@ -188,12 +189,9 @@ def _read_run(folder: Path) -> RunFiles:
     return RunFiles(folder.parent.name, folder.name, pd.read_csv(folder / "results.csv"), record,
                     pd.read_csv(fits) if fits.is_file() else pd.DataFrame(columns=list(FIT)))
 
-def read_runs(tests: pd.DataFrame,    # of `Verdicts`, or scoreboard.csv
-              reports: Path) -> list[RunFiles]:
-    "The runs that tested a claim, in the order of their papers and names."
-    tested = tests[tests.run.notna()]
-    folders = sorted(set(zip(tested.paper, tested.run)))
-    return [_read_run(Path(reports) / paper / run) for paper, run in folders]
+def read_runs(reports: Path) -> list[RunFiles]:
+    "The runs on real corpora under `reports`, in the order of their papers and names."
+    return [_read_run(folder) for folder in list_runs(reports) if is_real(folder)]
 
 # %% ../../../nbs/79_summary_tables.ipynb #e14657ad
 PITFALLS = [   # paper, what it is, and the row of results.csv: item, row, column, protocol
