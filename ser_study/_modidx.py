@@ -2143,6 +2143,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                           'ser_study/study/conversations/systems.py'),
                                                        'ser_study.study.conversations.systems.Systems.train': ( 'conversations_systems.html#systems.train',
                                                                                                                 'ser_study/study/conversations/systems.py'),
+                                                       'ser_study.study.conversations.systems._choose': ( 'conversations_systems.html#_choose',
+                                                                                                          'ser_study/study/conversations/systems.py'),
                                                        'ser_study.study.conversations.systems.add_class_weights': ( 'conversations_systems.html#add_class_weights',
                                                                                                                     'ser_study/study/conversations/systems.py'),
                                                        'ser_study.study.conversations.systems.choose_lengths': ( 'conversations_systems.html#choose_lengths',

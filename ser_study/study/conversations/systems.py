@@ -55,6 +55,11 @@ def most_probable(table: pd.DataFrame) -> np.ndarray:   # (k,)
     "The class number with the highest of p_0, p_1 ... in each row."
     return table.filter(regex=r"^p_\d+$").to_numpy().argmax(axis=1)
 
+def _choose(table: pd.DataFrame, wanted: dict) -> pd.DataFrame:
+    "The rows whose columns have these values."
+    return table[np.logical_and.reduce([table[column] == value for column, value in wanted.items()])]
+
+# %% ../../../nbs/75c_conversations_systems.ipynb #dc32a319
 @dataclass(kw_only=True)
 class Predicted:
     "The predictions of one run's systems."
@@ -75,9 +80,7 @@ class Predicted:
     def predictions(self, name: str, length: int, protocol: str) -> pd.DataFrame:
         "Those of one system. `KeyError` where it was not trained."
         wanted = dict(configuration=name, conv_length=length, protocol=protocol)
-        mine = [part.table[np.logical_and.reduce([part.table[column] == value
-                                                  for column, value in wanted.items()])]
-                for part in self.parts]
+        mine = [_choose(part.table, wanted) for part in self.parts]
         if not sum(map(len, mine)): raise KeyError((name, length, protocol))
         return pd.concat(mine, ignore_index=True)
 
