@@ -196,7 +196,7 @@ def _drawn_folds(talks: Conversations, folds: int, seed: int) -> list[Split]:
     scripts = talks.clips.script.to_numpy(dtype=object)
     return [purge_split(split, scripts) for split in named]
 
-# %% ../../../nbs/75a_conversations_data.ipynb #2b011379
+# %% ../../../nbs/75a_conversations_data.ipynb #47f3e47b
 PAPER_SEEDS = (42, 77)   # of the paper's two runs
 
 def choose_seeds(study: Study) -> list[int]:
@@ -220,7 +220,7 @@ def sides_table(talks: Conversations, splits: list[Split]) -> pd.DataFrame:
     "Utterances and units of each side of each split, and the emotions that it lacks."
     return describe_splits(splits, np.array(talks.emotions)[talks.labels.clip(0)], talks.units)
 
-# %% ../../../nbs/75a_conversations_data.ipynb #acf1befe
+# %% ../../../nbs/75a_conversations_data.ipynb #e20b4991
 def find_shared(talks: Conversations, splits: list[Split]) -> Leakage:
     "What the sides of splits share."
     found = audit_leakage(talks.clips, splits)
@@ -229,7 +229,7 @@ def find_shared(talks: Conversations, splits: list[Split]) -> Leakage:
     checked = [of_texts.get(kind, kind) for kind in found.checked]
     return Leakage(found.table.replace({"what": of_texts}), checked)
 
-# %% ../../../nbs/75a_conversations_data.ipynb #d17ddd83
+# %% ../../../nbs/75a_conversations_data.ipynb #2c051bb0
 def describe_units(talks: Conversations,
                    own: Split,   # of the paper protocol
                    ) -> str:
@@ -239,7 +239,8 @@ def describe_units(talks: Conversations,
     both = np.isin(talks.units[own.test], talks.units[own.train]).mean()
     text = (f"The unit is the {name}: there are {scored.unit.nunique()}. Utterances and dialogues of one "
             "unit are not independent, so an interval resamples whole units, and a corrected split keeps "
-            f"them whole. In the paper's split {both:.0%} of the tested utterances are of units that also train. ")
+            f"them whole. In the paper's split {both:.0%} of the tested utterances are of units that also "
+            "train. ")
     where = scored.groupby("speaker").unit.nunique()
     everywhere = where[where > 1].index
     if not len(everywhere): return text + "No speaker is in two units, so a result is about new speakers."
@@ -288,7 +289,7 @@ def same_emotion_results(talks: Conversations, seed: int) -> list[dict]:
     return [result("Inertia", name, "same emotion", "corrected", value, len(talks.scored))
             for name, value in same_emotion(talks, seed).items() if np.isfinite(value)]
 
-# %% ../../../nbs/75a_conversations_data.ipynb #17a5c091
+# %% ../../../nbs/75a_conversations_data.ipynb #1c7322b6
 def control_shares(talks: Conversations, splits: list[Split],
                    length: int,             # utterances of a window
                    seed: int) -> pd.DataFrame:   # history, and the shares of `history_shares`
