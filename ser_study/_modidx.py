@@ -1969,6 +1969,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                            'ser_study/study/conversations/data.py'),
                                                     'ser_study.study.conversations.data.find_shared': ( 'conversations_data.html#find_shared',
                                                                                                         'ser_study/study/conversations/data.py'),
+                                                    'ser_study.study.conversations.data.has_longer_past': ( 'conversations_data.html#has_longer_past',
+                                                                                                            'ser_study/study/conversations/data.py'),
                                                     'ser_study.study.conversations.data.has_sound': ( 'conversations_data.html#has_sound',
                                                                                                       'ser_study/study/conversations/data.py'),
                                                     'ser_study.study.conversations.data.make_splits': ( 'conversations_data.html#make_splits',

@@ -6,7 +6,7 @@
 __all__ = ['SIZES', 'SHARES', 'VALIDATION', 'PAPER_SEEDS', 'has_sound', 'dialogue_defects', 'usable_utterances', 'Utterances',
            'Conversations', 'soft_targets', 'corpus_overview', 'table1', 'table1_results', 'choose_seeds',
            'make_splits', 'shown_splits', 'sides_table', 'find_shared', 'describe_units', 'emotion_shares',
-           'same_emotion', 'same_emotion_results', 'control_shares', 'show_dialogue']
+           'same_emotion', 'same_emotion_results', 'control_shares', 'has_longer_past', 'show_dialogue']
 
 # %% ../../../nbs/75a_conversations_data.ipynb #330988ec
 from dataclasses import dataclass, replace
@@ -196,7 +196,7 @@ def _drawn_folds(talks: Conversations, folds: int, seed: int) -> list[Split]:
     scripts = talks.clips.script.to_numpy(dtype=object)
     return [purge_split(split, scripts) for split in named]
 
-# %% ../../../nbs/75a_conversations_data.ipynb #47f3e47b
+# %% ../../../nbs/75a_conversations_data.ipynb #c4f9657d
 PAPER_SEEDS = (42, 77)   # of the paper's two runs
 
 def choose_seeds(study: Study) -> list[int]:
@@ -220,7 +220,7 @@ def sides_table(talks: Conversations, splits: list[Split]) -> pd.DataFrame:
     "Utterances and units of each side of each split, and the emotions that it lacks."
     return describe_splits(splits, np.array(talks.emotions)[talks.labels.clip(0)], talks.units)
 
-# %% ../../../nbs/75a_conversations_data.ipynb #e20b4991
+# %% ../../../nbs/75a_conversations_data.ipynb #95deb470
 def find_shared(talks: Conversations, splits: list[Split]) -> Leakage:
     "What the sides of splits share."
     found = audit_leakage(talks.clips, splits)
@@ -229,7 +229,7 @@ def find_shared(talks: Conversations, splits: list[Split]) -> Leakage:
     checked = [of_texts.get(kind, kind) for kind in found.checked]
     return Leakage(found.table.replace({"what": of_texts}), checked)
 
-# %% ../../../nbs/75a_conversations_data.ipynb #2c051bb0
+# %% ../../../nbs/75a_conversations_data.ipynb #e44f005b
 def describe_units(talks: Conversations,
                    own: Split,   # of the paper protocol
                    ) -> str:
@@ -289,7 +289,7 @@ def same_emotion_results(talks: Conversations, seed: int) -> list[dict]:
     return [result("Inertia", name, "same emotion", "corrected", value, len(talks.scored))
             for name, value in same_emotion(talks, seed).items() if np.isfinite(value)]
 
-# %% ../../../nbs/75a_conversations_data.ipynb #1c7322b6
+# %% ../../../nbs/75a_conversations_data.ipynb #1684a1d8
 def control_shares(talks: Conversations, splits: list[Split],
                    length: int,             # utterances of a window
                    seed: int) -> pd.DataFrame:   # history, and the shares of `history_shares`
@@ -305,6 +305,10 @@ def control_shares(talks: Conversations, splits: list[Split],
             replaced[split.test] = found[split.test]
         rows.append(dict(history=how, **history_shares(real, replaced, numbers, places, tested)))
     return pd.DataFrame(rows)
+
+def has_longer_past(talks: Conversations, length: int) -> np.ndarray:   # (n,)
+    "Whether more was said before an utterance than its history of `length` - 1 turns: all of it is replaced."
+    return places_in_dialogues(talks.dialogues, talks.turns)[1] >= length
 
 # %% ../../../nbs/75a_conversations_data.ipynb #23c83d93
 def show_dialogue(talks: Conversations,

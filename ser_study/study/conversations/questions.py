@@ -23,7 +23,7 @@ from ...evaluation.intervals import (Interval, adjust, difference_interval, plac
                                             score_interval, write_interval, write_p)
 from ...evaluation.verdicts import count_collapsed, edge_p, matters_of, reason_without, verdict_of
 from ...models.networks.conversation import EMBEDDERS, ConversationNetwork
-from .data import Conversations
+from .data import Conversations, has_longer_past
 from .systems import WEIGHTED, Predicted
 from ..essay import result
 
@@ -46,19 +46,24 @@ def history_comparisons(names: list[str], length: int,
     return [_compare("history", f"{name}: {more} - {less}", protocol, (name, more), (name, less))
             for name, (less, more), protocol in product(names, steps, PROTOCOLS)]
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #3f75f342
+# %% ../../../nbs/75e_conversations_questions.ipynb #b968fb9f
 REPLACED = {"random past turns": "equal", "other dialogues": "higher"}    # what is expected of the real
 EXPECTED = REPLACED | {"with the next turn": "lower"}                     # history less the changed one
 
 def control_comparisons(names: list[str],
                         changed: list[str],    # changes of the history, as in the names of systems
-                        length: int) -> list[dict]:
+                        length: int,
+                        replaced: np.ndarray,  # (n,) whether all of an utterance's history can be replaced
+                        ) -> list[dict]:
     "Question 1: is it the history? The real one less a changed one; a replaced one less none."
     found = []
     for name in names:
         other = {how: (f"{name}, {how}", length) for how in changed}
         found += [_compare("control", f"{name}: real history - {how}", "corrected", (name, length),
                            other[how], EXPECTED.get(how, "higher")) for how in changed]
+        found += [_compare("control", f"{name}: real history - {how}, none of it real", "corrected",
+                           (name, length), other[how], "equal") | dict(rows=replaced)
+                  for how in changed if how == "random past turns"]
         found += [_compare("control", f"{name}: {how} - 1", "corrected", other[how], (name, 1))
                   for how in changed if how in REPLACED]
     return found
@@ -80,7 +85,7 @@ def modality_comparisons(text: list[str], audio: list[str], length: int) -> list
     return [_compare("modality", f"{words} - {sound}", protocol, (words, length), (sound, length))
             for words, sound, protocol in product(text, audio, PROTOCOLS)]
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #1fde10cc
+# %% ../../../nbs/75e_conversations_questions.ipynb #97365a9e
 def seconds_comparisons(audio: str,
                         parts: dict[tuple[int, bool], str],   # (seconds, at a random place) -> system
                         length: int) -> list[dict]:
@@ -122,7 +127,8 @@ def list_comparisons(talks: Conversations,
     "Every comparison that a corpus allows. Words are compared with sound only where they are not prescribed."
     alone, found = [*text, *audio], []
     if talks.talking:
-        found = history_comparisons(alone, length, lengths) + control_comparisons(text, changed, length)
+        found = history_comparisons(alone, length, lengths)
+        found += control_comparisons(text, changed, length, has_longer_past(talks, length))
         found += modality_comparisons(text, audio, length)
     found += weight_comparisons([*alone, *(FUSION if best else [])], length)
     if best: found += fusion_comparisons(list(FUSION), text[0], best, length)
@@ -141,7 +147,8 @@ def behind_others(number: int, counts: np.ndarray) -> np.ndarray:   # (..., c, c
 
 def _interval(systems: Predicted, found: dict) -> tuple[Interval, int]:
     "The difference of one comparison, and the number of utterances behind it."
-    first, second = (systems.counts(*found[which], found["protocol"]) for which in ("first", "second"))
+    first, second = (systems.counts(*found[which], found["protocol"], found.get("rows"))
+                     for which in ("first", "second"))
     if found["column"] == "weighted F1": interval = difference_interval(first, second, weighted_f1)
     else: interval = score_interval(first, partial(behind_others, systems.talks.emotions.index("happiness")))
     return interval, int(first[0].sum())
@@ -167,7 +174,7 @@ def measure_differences(systems: Predicted, comparisons: list[dict]) -> pd.DataF
     return table.assign(verdict=[NO_VERDICT if reason else verdict_of(low, high, matters, expects=expects)
                                  for low, high, matters, expects, reason in places])
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #43692ef8
+# %% ../../../nbs/75e_conversations_questions.ipynb #fee07ce5
 def in_numbers(difference) -> str:
     "A row of `measure_differences` as text: with the adjusted interval, or the plain one without a verdict."
     if difference.reason: return write_interval(difference.value, difference.low, difference.high)
@@ -193,7 +200,7 @@ def results_of(item: str, table: pd.DataFrame) -> list[dict]:
                    Interval(*(row[name] for name in Interval._fields)), row["n"])
             for row in table.to_dict("records")]
 
-# %% ../../../nbs/75e_conversations_questions.ipynb #4ee6c565
+# %% ../../../nbs/75e_conversations_questions.ipynb #747d5ccb
 def measure_placebos(systems: Predicted, comparisons: list[dict]) -> pd.DataFrame:
     "what, protocol, column, n, fields of Interval: each system, its even less its odd seeds."
     compared = dict.fromkeys((*found["first"], found["protocol"]) for found in comparisons)

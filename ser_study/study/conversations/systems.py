@@ -59,7 +59,7 @@ def _choose(table: pd.DataFrame, wanted: dict) -> pd.DataFrame:
     "The rows whose columns have these values."
     return table[np.logical_and.reduce([table[column] == value for column, value in wanted.items()])]
 
-# %% ../../../nbs/75c_conversations_systems.ipynb #dc32a319
+# %% ../../../nbs/75c_conversations_systems.ipynb #258c6cb1
 @dataclass(kw_only=True)
 class Predicted:
     "The predictions of one run's systems."
@@ -84,9 +84,12 @@ class Predicted:
         if not sum(map(len, mine)): raise KeyError((name, length, protocol))
         return pd.concat(mine, ignore_index=True)
 
-    def counts(self, name: str, length: int, protocol: str) -> np.ndarray:   # (repetitions, units, c, c)
+    def counts(self, name: str, length: int, protocol: str,
+               rows: np.ndarray | None = None,   # (n,) the utterances that count; None: all that were tested
+               ) -> np.ndarray:                  # (repetitions, units, c, c)
         "Confusion counts of one system. `KeyError` where it was not trained."
         mine = self.predictions(name, length, protocol)
+        if rows is not None: mine = mine[rows[mine.row]]
         return confusion_counts(self.talks.labels[mine.row], most_probable(mine), len(self.talks.emotions),
                                 self.talks.units[mine.row], mine.seed.to_numpy())
 
