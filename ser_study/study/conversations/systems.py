@@ -59,7 +59,7 @@ def _choose(table: pd.DataFrame, wanted: dict) -> pd.DataFrame:
     "The rows whose columns have these values."
     return table[np.logical_and.reduce([table[column] == value for column, value in wanted.items()])]
 
-# %% ../../../nbs/75c_conversations_systems.ipynb #0613a3fb
+# %% ../../../nbs/75c_conversations_systems.ipynb #a9a5ba0d
 @dataclass(kw_only=True)
 class Predicted:
     "The predictions of one run's systems."
@@ -97,10 +97,11 @@ class Predicted:
         "Every score of one system with its interval, as `score_intervals` returns them."
         return score_intervals(self.counts(name, length, protocol))
 
-# %% ../../../nbs/75c_conversations_systems.ipynb #8181b046
+# %% ../../../nbs/75c_conversations_systems.ipynb #e935b55f
 def best_system(systems: Predicted, names: list[str], length: int, protocol: str) -> str:
     "The name with the highest weighted F1, the mean over repetitions."
-    scores = {name: score_interval(systems.counts(name, length, protocol), weighted_f1).value for name in names}
+    counts = {name: systems.counts(name, length, protocol) for name in names}
+    scores = {name: score_interval(found, weighted_f1).value for name, found in counts.items()}
     return max(scores, key=scores.get)
 
 # %% ../../../nbs/75c_conversations_systems.ipynb #4e3d870d
