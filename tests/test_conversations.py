@@ -10,7 +10,7 @@ from ser_study.models.networks import blocks, conversation
 from ser_study.models.networks.conversation import EMBEDDERS, FUSIONS, ConversationNetwork
 from ser_study.models.training import Recipe, fit, predict
 from ser_study.protocol import dialogues as protocol_dialogues
-from ser_study.protocol.dialogues import HISTORIES, replaced_history, windows
+from ser_study.protocol.dialogues import HISTORIES, history_shares, replaced_history, windows
 from ser_study.protocol.splits import Split
 from ser_study.settings import StudyError, load_settings
 from ser_study.study import fits as study_fits
@@ -90,21 +90,44 @@ def test_replaced_histories(how):
     rng = np.random.default_rng(1)
     dialogues, turns = np.repeat(np.arange(40), 10), np.tile(np.arange(10), 40)
     real, side = windows(dialogues, turns, 4), rng.permutation(300)   # dialogues 0-29, all of them
-    found = replaced_history(real, dialogues, how, 5, side)
-    assert np.array_equal(found, replaced_history(real, dialogues, how, 5, side))
-    assert not np.array_equal(found, replaced_history(real, dialogues, how, 6, side))
+    found = replaced_history(real, dialogues, turns, how, 5, side)
+    assert np.array_equal(found, replaced_history(real, dialogues, turns, how, 5, side))
+    assert not np.array_equal(found, replaced_history(real, dialogues, turns, how, 6, side))
     assert np.array_equal(found[:, -1], np.arange(400)) and np.array_equal(found < 0, real < 0)
     assert np.array_equal(found[300:], real[300:])
     for row in range(300):
         past = found[row, :-1][found[row, :-1] >= 0]
-        assert len(set(past)) == len(past) and row not in past and (past < 300).all()
-        assert ((dialogues[past] == dialogues[row]) == (how == "same dialogue")).all()
-    drawn, target = found[:300, :-1], np.arange(300)[:, None]
-    nearness = (np.abs(turns[drawn] - turns[target]) <= 3)[drawn >= 0].mean()
-    assert nearness < .75, "real predecessors are at most three turns away, all of them"
-    if how == "same dialogue":
-        later = (turns[drawn] > turns[target])[drawn >= 0].mean()
-        assert later > .2, "what follows may be drawn: order is lost"
+        assert row not in past and (past < 300).all()
+        assert ((dialogues[past] == dialogues[row]) == (how == "random past turns")).all()
+        if how == "other dialogues": assert len(set(past)) == len(past)
+
+@pytest.mark.parametrize("length", [2, 3, 4])
+def test_random_past_turns_never_look_ahead_and_avoid_the_real_history(length):
+    "Against a second way to say it: each row's turns before it, and its real history, as sets."
+    rng = np.random.default_rng(2)
+    dialogues = rng.permutation(np.repeat(np.arange(30), rng.integers(1, 15, size=30)))
+    turns = pd.Series(dialogues).groupby(dialogues).cumcount().to_numpy()
+    rows, real = np.arange(len(dialogues)), windows(dialogues, turns, length)
+    found = replaced_history(real, dialogues, turns, "random past turns", 1, rows)
+    for row in rows:
+        before = set(rows[(dialogues == dialogues[row]) & (turns < turns[row])])
+        history, drawn = set(real[row, :-1]) - {-1}, found[row, :-1][real[row, :-1] >= 0]
+        others = before - history
+        assert set(drawn) <= before
+        if others: assert set(drawn) <= others, "none of the real history where more was said"
+        else: assert sorted(drawn) == sorted(history), "all that there is, in some order"
+        if len(others) >= len(history): assert len(set(drawn)) == len(drawn)
+    shares = history_shares(real, found, dialogues, turns, rows)
+    short = turns < length   # all that was said before is the real history
+    expected = (real[short, :-1] >= 0).sum() / (real[:, :-1] >= 0).sum()
+    assert shares["ahead"] == shares["other dialogues"] == 0 and np.isclose(shares["real history"], expected)
+
+def test_every_earlier_turn_can_be_drawn():
+    dialogues, turns = np.zeros(9, int), np.arange(9)
+    real = windows(dialogues, turns, 3)
+    drawn = {int(row) for seed in range(200)
+             for row in replaced_history(real, dialogues, turns, "random past turns", seed, turns)[8, :2]}
+    assert drawn == set(range(6)), "0 to 5: 6 and 7 are the history of 8"
 
 
 # The network
@@ -199,7 +222,10 @@ def learned() -> dict: return {length: fitted(answers(), length) for length in (
 
 def test_what_only_the_past_says_needs_the_past(learned):
     assert accuracy(learned[2][0], answers()) > .95 and accuracy(learned[1][0], answers()) < .55
-    for how in HISTORIES[1:]: assert accuracy(fitted(answers(), 2, history=how)[0], answers()) < .65, how
+    later = lambda table: table[table.row % 5 > 1]   # the first answer has no other past
+    for how in HISTORIES[1:]:
+        replaced, _ = fitted(answers(), 2, history=how)
+        assert accuracy(later(replaced), answers()) < .6, how
 
 def test_the_same_seed_gives_the_same_predictions(learned):
     table, facts = fitted(answers(), 1)
@@ -294,7 +320,8 @@ def test_two_configurations_never_share_a_fit(monkeypatch):
     both = lambda **audio: dict(text=words, audio=dict(kind="vector", features="vectors") | audio)
     others = [key(length=3), key(seed=2), key(found=moved), key(found=louder),
               key(found=answers(follows=False)),
-              key(sides={**SIDES, "train": SIDES["train"][1:]}), key(future=1), key(history="same dialogue"),
+              key(sides={**SIDES, "train": SIDES["train"][1:]}), key(future=1),
+              key(history="random past turns"),
               key(history="other dialogues"), key(weights="inverse frequency"), key(recipe=dict(patience=3)),
               key(tokenizer=dict(vocabulary=300, longest=8)), key(standardise=["audio"]),
               key(embedders=dict(text=words | dict(hidden=17))),
@@ -304,8 +331,8 @@ def test_two_configurations_never_share_a_fit(monkeypatch):
               key(embedders=dict(audio=dict(kind="frames", features="vectors")))]
     assert len({key(), *others}) == 1 + len(others)
 
-NOT_OF_A_FIT = {"fragment", "min_max_scaled", "embedder_arrays", "_check_embedder", "_check_labels", "_task",
-                "fit_conversations", "collate", "pack"}   # before or around a fit
+NOT_OF_A_FIT = {"fragment", "min_max_scaled", "history_shares", "embedder_arrays", "_check_embedder",
+                "_check_labels", "_task", "fit_conversations", "collate", "pack"}   # before or around a fit
 NOT_OF_THIS_NETWORK = {"AttentionPooling", "ConvBlock", "max_pool"}
 MODULES = (conversation, blocks, conversation_datasets, protocol_dialogues, conversation_fits, training)
 CODE = {thing for module in MODULES for thing in vars(module).values()

@@ -17,7 +17,6 @@ SMALL = {
         seconds="2",
         epochs="1",
         n_seeds="1",
-        resamples="20",
     ),
     "03": dict(n_seeds="1", trials="4", resamples="20"),
     "04": dict(n_seeds="1", epochs="1"),

@@ -70,9 +70,10 @@ def seconds_figure(results: list[dict],   # of `seconds_results`
 
 def differences_figure(differences: pd.DataFrame,   # of `measure_differences`
                        ) -> plt.Figure:
-    "Every difference of weighted F1 with its interval, both protocols, and a line at zero."
-    table = differences.rename(columns=dict(what="row", difference="reproduced")).assign(column="difference")
-    titles = dict(difference="difference of weighted F1")
+    "Every difference with the adjusted interval, which decides; without one where there is no verdict."
+    columns = dict(what="row", value="reproduced", low_holm="low", high_holm="high")
+    table = differences.drop(columns=["low", "high"]).rename(columns=columns).assign(column="difference")
+    titles = dict(difference="difference of F1")
     figure = interval_plot(table, titles=titles, zero=True, label="{} protocol")
     figure.set_size_inches(11, .27 * table["row"].nunique() + 1.3)
     return figure
@@ -90,11 +91,11 @@ def waveform_figure(signal: np.ndarray,            # (n,) at 16 kHz
 
 def error_figure(talks: Conversations,
                  error: pd.Series,      # a row of `confident_errors`
-                 speech: np.ndarray,    # (n, 2) seconds, of `find_speech`
                  seconds: int,          # that the network reads
                  ) -> plt.Figure:
     "Figure 10: the recording of an utterance that a system misunderstood."
     row = int(error.row)
     true, said = (talks.emotions[int(number)] for number in (error.true, error.said))
-    title, (start, end) = f"{talks.clips.utterance[row]}: {true}, taken for {said}", speech[row]
-    return waveform_figure(load_audio(talks.clips.path[row]), (start, min(start + seconds, end)), title)
+    clip = talks.clips.iloc[row]
+    read = clip.speech_start, min(clip.speech_start + seconds, clip.speech_end)
+    return waveform_figure(load_audio(clip.path), read, f"{clip.utterance}: {true}, taken for {said}")

@@ -69,7 +69,7 @@ def _side(sequences: dict, taught: np.ndarray, dialogues: np.ndarray, turns: np.
     "Samples of one side of a split. What replaces their history comes from the dialogues of that side."
     real = windows(dialogues, turns, conv_length, future)
     allowed = np.flatnonzero(np.isin(dialogues, dialogues[rows]))
-    read = replaced_history(real, dialogues, history, seed, allowed)
+    read = replaced_history(real, dialogues, turns, history, seed, allowed)
     return ConversationSamples(sequences, read, taught, stretches(dialogues, turns), rows)
 
 # %% ../../../nbs/75_conversations_fits.ipynb #72061f6a

@@ -22,9 +22,10 @@ from ..runs import complete, public_corpora
 def judge_comparability(study: Study,
                         about: dict[str, dict],   # of `about_corpora`
                         names: list[str],         # embedders of words and sound
+                        width: int,               # of the BiLSTM of words
                         ) -> str:                 # a key of COMPARABLE
     "`reproduction` for all of IEMOCAP, ALBERT, wav2vec 2.0 and a width of 256; else `replication` or `demo`."
-    published = {"albert", "wav2vec2"} <= set(names) and study.parameters["width"] == 256
+    published = {"albert", "wav2vec2"} <= set(names) and width == 256
     return kind_of_result(set(study.corpora), complete(about), published, {"iemocap"})
 
 def may_show_words(study: Study, talks: Conversations) -> bool:
@@ -55,16 +56,22 @@ def _assumptions_of_networks(recipe: dict) -> list[tuple]:
          "channels and strides are given; as PyTorch draws, most networks of sound never left their "
          "first answer"),
         ("overall embedding of a BiLSTM", "the last state of each direction, then a dense layer with ReLU",
-         "'the last layer of the stack extracts an overall embedding'"),
+         "the paper takes it from the last layer, and does not say how"),
         ("cross-attention", "words are the query, sound is key and value, over the window's turns, 4 heads",
-         "'cross-attention ... for each turn'; nothing else is said"),
+         "the paper has one for each turn, and says no more"),
         ("recipe", {**CONVERSATION_RECIPE, **recipe},
-         "Adam at 0.001, factor 0.4, batch 32 (bimodal) are given, patience is not"),
+         "Adam at 0.001, factor 0.4, batch 32 (bimodal) are given, patience is not; with two epochs of "
+         "patience or fewer, training would stop before the learning rate falls"),
+        ("encoders", "frozen; only what reads their means is trained",
+         "the paper does not say whether they are fine-tuned"),
+        ("weighted loss", "the sum of a batch's weighted losses is divided by the sum of its weights",
+         "not said; Keras, which the authors used, divides by the batch's size, so a batch of rare emotions "
+         "moves the weights further there"),
         ("batches", "stretches of 8 consecutive utterances",
          "windows of random utterances would embed nearly every utterance of a window anew; "
          "this changes which utterances meet in a batch"),
         ("tokens", "lower-cased byte-level BPE of 4000, learned from the training texts, at most 64 a text",
-         "'a custom tokenizer'")]
+         "the paper has one of its own, and says no more")]
 
 # %% ../../../nbs/75g_conversations_record.ipynb #2e247183
 def _assumptions_of_sound() -> list[tuple]:
@@ -72,12 +79,15 @@ def _assumptions_of_sound() -> list[tuple]:
     return [
         ("silence", "what is 30 dB below the loudest at a recording's edges is left out, "
          "before seconds are counted", "IEMOCAP's turns are cut at the speech"),
+        ("what is cut", "the sound of every utterance of a window, for every embedder, before it is "
+         "measured; words are read whole, up to 64 tokens",
+         "the paper speaks of limits for wav2vec 2.0 alone (section 4), and of whole texts (section 6)"),
         ("random place", "drawn once for each utterance",
-         "'one could randomly choose the starting time'; not tried there"),
-        ("frames", "librosa's windows of 2048 and hop of 512 samples at 16 kHz, mel spectrum as power, first "
-         "seconds, at most 179", "neither rate nor hop is given")]
+         "proposed in the paper, not tried there"),
+        ("frames", "librosa's windows of 2048 and hop of 512 samples at 16 kHz, mel spectrum as power, "
+         "at most 179", "neither rate nor hop is given")]
 
-def _assumptions_of_inputs(study: Study, names: list[str]) -> list[tuple]:
+def _assumptions_of_inputs(study: Study, names: list[str], width: int) -> list[tuple]:
     "Values of corpora and embedders."
     checkpoints = study.settings.checkpoints
     return [
@@ -86,25 +96,28 @@ def _assumptions_of_inputs(study: Study, names: list[str]) -> list[tuple]:
          "those of sound"),
         ("embedders", ", ".join((TEXT | AUDIO)[name] for name in names), "ALBERT and wav2vec 2.0 have to be "
          f"downloaded; profile paper takes {checkpoints['albert']} and {checkpoints['wav2vec2-base']}"),
-        ("width of the BiLSTM of words", study.parameters["width"],
-         "the paper's is 256; a smaller one saves time")]
+        ("width of the BiLSTM of words", width,
+         "the paper gives none; 256 is that of the authors' notebook, a smaller one saves time")]
 
 def _assumptions_of_labels(talks: Conversations) -> list[tuple]:
     "Values of labels and splits."
     return [
         ("classes", ", ".join(talks.emotions), "six of IEMOCAP's; all of another corpus"),
-        ("corrected splits", "70, 15 and 15 % by whole sessions, episodes or speakers, drawn for each seed; "
-         "scripted scenes of the test are taken out of training",
-         "scripts repeat across IEMOCAP's sessions; main characters of a series speak on all sides")]
+        ("corrected splits", "folds of whole sessions, episodes or speakers, drawn for each seed: each is "
+         "tested once in each repetition; scripted scenes of the test are taken out of training",
+         "scripts repeat across IEMOCAP's sessions; main characters of a series speak on all sides"),
+        ("unit of intervals", "the session or episode, or else the speaker",
+         "dialogues of a session or episode share speakers, and so are not independent")]
 
 # %% ../../../nbs/75g_conversations_record.ipynb #13a521d9
 def list_assumptions(study: Study, talks: Conversations,
                      names: list[str],   # embedders of words and sound
                      recipe: dict,       # what differs from CONVERSATION_RECIPE
+                     width: int,         # of the BiLSTM of words
                      ) -> list[tuple]:   # (what, value, why)
     "The values that the paper does not give."
     second = ("second task", "valence, arousal and dominance, scaled to -1 to 1; half the weight of the "
               "emotion", "proposed in the paper, not tried there")
     rated = np.isfinite(talks.ratings).any()
-    return [*_assumptions_of_inputs(study, names), *_assumptions_of_networks(recipe),
+    return [*_assumptions_of_inputs(study, names, width), *_assumptions_of_networks(recipe),
             *_assumptions_of_sound(), *([second] if rated else []), *_assumptions_of_labels(talks)]
