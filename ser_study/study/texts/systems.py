@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 import numpy as np, pandas as pd
+from ...evaluation.classification import confusion_counts
 from ...features.checkpoints import pull
 from ...protocol.splits import Split
 from ...settings import Settings, StudyError
 from ..fits import Predictions
-from .fits import fit_texts, take_largest, text_counts
+from .fits import answers_of, fit_texts
 from .material import Material
 
 # %% ../../../nbs/76b_texts_systems.ipynb #b8c89c9e
@@ -68,19 +69,26 @@ class Outcome:
         "Names of a protocol's systems."
         return list(dict.fromkeys(split_name(name)[0] for name in self.configurations(protocol)))
 
-    def counts(self, protocol: str, configuration: str,
-               decide: Callable = take_largest) -> np.ndarray:   # (tested texts, c, c)
-        "Confusion counts of a configuration, summed over seeds. `KeyError` where it has no predictions."
-        table, classes = self.predictions[protocol], len(self.material.emotions)
-        return text_counts(table, configuration, self.material.labels, classes, decide)
-
-    def rows(self, protocol: str, configuration: str, seed: int) -> pd.DataFrame:
-        "Predictions of one configuration by one seed, its validation rows among them."
+    def rows(self, protocol: str, configuration: str, side: str = "test") -> pd.DataFrame:
+        "Predictions of one configuration on the test or validation side. `KeyError` where it has none."
         table = self.predictions[protocol]
-        return table[(table.configuration == configuration) & (table.seed == seed)]
+        mine = table[table.configuration == configuration]
+        if not len(mine): raise KeyError(configuration)
+        return mine[mine.side == side]
+
+    def count(self, rows: pd.DataFrame, answers: np.ndarray) -> np.ndarray:   # (S, K, c, c)
+        "Confusion counts of answers to rows, for S repetitions and K different texts."
+        material, numbers = self.material, rows.row.to_numpy()
+        return confusion_counts(material.labels[numbers], answers, len(material.emotions),
+                                material.groups[numbers], rows.seed.to_numpy())
+
+    def counts(self, protocol: str, configuration: str) -> np.ndarray:   # (S, K, c, c)
+        "Confusion counts of a configuration's most probable classes. `KeyError` where it has none."
+        rows = self.rows(protocol, configuration)
+        return self.count(rows, answers_of(rows))
 
     def tested(self, protocol: str) -> np.ndarray:   # (c,)
-        "How many texts of each emotion were tested in a protocol, each text counted once."
+        "How many texts of each emotion are tested in a protocol, each text counted once."
         table = self.predictions[protocol]
         rows = table[table.side == "test"].row.unique()
         return np.bincount(self.material.labels[rows], minlength=len(self.material.emotions))
@@ -119,13 +127,13 @@ def extend_outcome(outcome: Outcome, protocol: str, found: list[Predictions]) ->
 NAMES = ["utterance", "unit", "protocol", "configuration", "split", "seed", "side", "true"]   # columns
 
 def name_predictions(outcome: Outcome) -> pd.DataFrame:   # NAMES, and a column for each emotion
-    "All predictions as a run keeps them. The unit that an interval resamples is the text."
+    "All predictions as a run keeps them. Equal texts are one unit, and bear the name of the first."
     material, emotions = outcome.material, list(outcome.material.emotions)
     parts = [part.assign(protocol=protocol) for protocol, part in outcome.predictions.items()]
     table = pd.concat(parts, ignore_index=True)
     utterances = material.utterances.utterance.to_numpy()[table.row]
     true = np.array(emotions)[material.labels[table.row]]
-    table = table.assign(utterance=utterances, unit=utterances, true=true)
+    table = table.assign(utterance=utterances, unit=material.groups[table.row], true=true)
     table = table.rename(columns={f"p_{number}": emotion for number, emotion in enumerate(emotions)})
     types = dict.fromkeys(NAMES, "category") | dict(seed="int16") | dict.fromkeys(emotions, "float32")
     return table[[*NAMES, *emotions]].astype(types)
