@@ -27,7 +27,7 @@ def reliability_curve(probabilities: np.ndarray,    # (n, c)
 
 def calibration_gaps(probabilities: np.ndarray, true: np.ndarray,   # as `reliability_curve` takes them
                      bins: int = 10) -> np.ndarray:                 # (n, bins)
-    "How far each row's confidence is above 1 (right) or 0 (wrong), in the column of its bin; 0 in the others."
+    "Each row's confidence less 1 (right) or 0 (wrong), in the column of its bin; 0 in the others."
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true
     number = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     return np.eye(bins)[number] * (confidence - right)[:, None]

@@ -15,7 +15,8 @@ from sklearn.metrics import f1_score
 from ...evaluation.calibration import calibration_gaps, choose_threshold
 from ...evaluation.calibration import fit_temperature, name_rare, temper
 from ...evaluation.classification import f1, macro_f1, recall, unweighted_accuracy
-from ...evaluation.intervals import Interval, adjust, crossed_interval, difference_interval, score_interval
+from ...evaluation.intervals import (
+    Interval, adjust, crossed_interval, difference_interval, score_interval)
 from ...evaluation.verdicts import matters_of
 from ...protocol.splits import Split
 from ...settings import Settings
@@ -48,7 +49,7 @@ def _validate(material: Material, seed: int, split: Split, settings: Settings,
 def search_weights(material: Material,
                    splits: dict[int, list[Split]],   # seed -> its splits
                    trials: int, settings: Settings,
-                   ) -> pd.DataFrame:                # seed, split, the weight of each emotion, validation_macro_F1
+                   ) -> pd.DataFrame:                # seed, split, each emotion's weight, validation_macro_F1
     "The weights of highest macro F1 on the validation texts of each split."
     rows, space = [], {emotion: LOG2_WEIGHTS for emotion in material.emotions}
     for seed, split in ((seed, split) for seed, of_seed in splits.items() for split in of_seed):
@@ -140,8 +141,8 @@ def way_results(outcome: Outcome, counts: dict[str, np.ndarray],   # of `count_w
                 ) -> list[dict]:                                   # rows of results.csv
     "Macro F1 of each way as rows of results.csv."
     n = outcome.tested("corrected").sum()
-    return [result("Beyond", f"{outcome.lead}, {way}", "macro F1", "corrected", score_interval(of, macro_f1), n)
-            for way, of in counts.items()]
+    return [result("Beyond", f"{outcome.lead}, {way}", "macro F1", "corrected",
+                   score_interval(of, macro_f1), n) for way, of in counts.items()]
 
 # %% ../../../nbs/76d_texts_beyond.ipynb #626dacb4
 PROBABILITIES = {"plain": "as it is", "tempered": "with a temperature"}   # kind -> its name in results
@@ -164,7 +165,8 @@ def calibrate(outcome: Outcome, configuration: str) -> Calibrated:
         tempered.append(temper(probabilities_of(rows), temperature))
         parts.append(rows)
     rows = pd.concat(parts)
-    return Calibrated(probabilities_of(rows), np.concatenate(tempered), rows, outcome.material.labels[rows.row])
+    true = outcome.material.labels[rows.row]
+    return Calibrated(probabilities_of(rows), np.concatenate(tempered), rows, true)
 
 def calibration_error(outcome: Outcome, found: Calibrated,
                       kind: str,          # a key of PROBABILITIES

@@ -15,8 +15,9 @@ from itertools import product
 import numpy as np, pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 from ...evaluation.classification import f1, macro_f1, recall, unweighted_accuracy
-from ...evaluation.intervals import (
-    Interval, adjust, crossed_interval, difference_interval, placebo_interval, score_interval, score_intervals)
+from ser_study.evaluation.intervals import (
+    Interval, adjust, crossed_interval, difference_interval, placebo_interval, score_interval,
+    score_intervals)
 from ...evaluation.verdicts import matters_of, verdict_of
 from ...protocol.class_weights import BANDS, class_weights
 from ..essay import result
@@ -90,8 +91,8 @@ def published_gain(published: pd.DataFrame,   # of `load_published`
     return float(weighted - printed.get(("Table 4", "unweighted", measure), np.nan))
 
 def judge(row: dict) -> str:   # of a table of comparisons
-    "Its verdict by the adjusted interval; empty where there is no interval or no population."
-    if np.isnan(row["low_holm"]) or not _interval(row).population: return ""
+    "Its verdict by the adjusted interval; empty without an interval, a population or a changed answer."
+    if not row["error"] > 0 or not _interval(row).population: return ""
     theirs = row["published"] if row["system"] == FINETUNED["distilbert"] else np.nan
     return verdict_of(row["low_holm"], row["high_holm"], row["matters"], theirs)
 
@@ -139,7 +140,7 @@ def gain_results(outcome: Outcome,
     return [result("Gain", name, gain["measure"], gain["protocol"], _interval(gain), tested[gain["protocol"]])
             for name, gain in zip(names, gains.to_dict("records"))]
 
-# %% ../../../nbs/76c_texts_scores.ipynb #d9bb7802
+# %% ../../../nbs/76c_texts_scores.ipynb #e8c99b66
 def _percent_taken(true: int, named: int, counts: np.ndarray) -> np.ndarray:
     "(..., c, c) -> (...): percentage of an emotion's texts that were given another one."
     of_true = counts[..., true, :].sum(axis=-1)
@@ -168,16 +169,17 @@ def mistake_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
         plain = counts["unweighted"]
         for name, mine in counts.items():
             stands_for = name if system == outcome.lead else None
-            rows += [result("Text", f"{system}, {name}", "anger predicted as disgust", protocol,
+            row = f"{system}, {name}"
+            rows += [result("Text", row, "anger predicted as disgust", protocol,
                             score_interval(mine, percent), n, stands_for),
-                     result("Mistakes", f"{system}, {name}", "anger as disgust - as the next emotion", protocol,
+                     result("Mistakes", row, "anger as disgust - as the next emotion", protocol,
                             score_interval(mine, lead), n)]
             if name == "unweighted": continue
-            rows.append(result("Mistakes", f"{system}, {name} - unweighted", "anger as disgust", protocol,
+            rows.append(result("Mistakes", f"{row} - unweighted", "anger as disgust", protocol,
                                difference_interval(mine, plain, share), n))
     return rows
 
-# %% ../../../nbs/76c_texts_scores.ipynb #aa37e025
+# %% ../../../nbs/76c_texts_scores.ipynb #ad285873
 BOTH = ("unweighted", "weighted (eq 1)")   # the two models of the paper's section 3.2
 LEVELS = {"F1 of fear, below": (max, ["fear"]),   # which of several F1 the sentence is about, and of what
           "F1 of joy, neutral, sadness and disgust, above": (min, ["joy", "neutral", "sadness", "disgust"]),
@@ -222,7 +224,7 @@ def emotion_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
         rows += _compare_emotions(outcome, protocol, f"{system}, {name}")
     return rows
 
-# %% ../../../nbs/76c_texts_scores.ipynb #a1ea7c12
+# %% ../../../nbs/76c_texts_scores.ipynb #55d70f6b
 STEPS = 25        # of the moving mean
 NEAR_ZERO = .1    # a mean loss below it counts as about 0
 
@@ -243,8 +245,9 @@ def loss_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
     if "losses" not in fits or fits.losses.isna().any(): return []
     settled = fits.losses.map(settled_step).groupby(fits.seed).mean()
     if settled.isna().any(): return []
-    return [result("Text", f"{outcome.lead}, {' and '.join(BOTH)}", "steps until the loss is about 0", "paper",
-                   crossed_interval(settled.to_numpy()), len(outcome.material.official.train), "both models")]
+    n = len(outcome.material.official.train)
+    return [result("Text", f"{outcome.lead}, {' and '.join(BOTH)}", "steps until the loss is about 0",
+                   "paper", crossed_interval(settled.to_numpy()), n, "both models")]
 
 def cost_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
     "How much more computing time a weighted fit takes than an unweighted one, as a share of the latter."

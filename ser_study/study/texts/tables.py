@@ -78,14 +78,15 @@ def show_tokens(texts: list[str],
     table = pd.DataFrame(dict(text=texts, tokens=map(len, pieces), pieces=map(" ".join, pieces)))
     return show_table(table, f"What {name} reads", "Texts of ours, not of the corpus.", identity="tokens")
 
-def show_recipe(configuration: dict,         # checkpoint and recipe of a fine-tuned system
+def show_recipe(configuration: dict,         # of a fine-tuned system, of `configure_models`
                 name: str, material: Material,
                 published: pd.DataFrame,     # of `load_published`
                 ) -> great_tables.GT:
     "The network and its recipe beside the paper's (Table 2)."
     recipe = FinetuningRecipe(**configuration["recipe"])
     training = material.said[material.official.train].tolist()
-    _, model = load_classifier(configuration["checkpoint"], {}, training, len(material.emotions), recipe)
+    _, model = load_classifier(configuration["checkpoint"], configuration["options"], training,
+                               len(material.emotions), recipe)
     ours = {"transformer layers": model.config.num_hidden_layers,
             "attention heads": model.config.num_attention_heads, "dropout": recipe.dropout,
             "epochs": recipe.epochs, "batch size": recipe.batch_size, "learning rate": recipe.learning_rate}
@@ -147,7 +148,7 @@ def show_gains(outcome: Outcome, gains: pd.DataFrame) -> great_tables.GT:   # of
     "What class weights change."
     note = (f"Means over {len(outcome.seeds)} seeds; intervals over texts and trainings and p, both after "
             "Holm's correction within a protocol. detectable: the difference that is found with a power of "
-            "80 %, before the correction. published: of DistilBERT.")
+            "80 %, before the correction. published: of DistilBERT. Where no answer changed there is no verdict.")
     return show_table(gain_table(gains), "Weighted less unweighted", note, identity="question1")
 
 def alike_table(alike: pd.DataFrame) -> pd.DataFrame:   # of `compare_alike`
@@ -162,8 +163,8 @@ def alike_table(alike: pd.DataFrame) -> pd.DataFrame:   # of `compare_alike`
 
 def show_alike(alike: pd.DataFrame) -> great_tables.GT:   # of `compare_alike`
     "Every configuration against itself."
-    note = ("Even less odd seeds, without a correction: one in twenty is found different by chance. Below four "
-            "seeds there is no interval.")
+    note = ("Even less odd seeds, without a correction; found: measures with a difference, by chance one in "
+            "twenty. Below four seeds there is no interval.")
     return show_table(alike_table(alike), "A system against itself (A/A)", note, identity="alike")
 
 def show_recalls(outcome: Outcome, recalls: pd.DataFrame) -> great_tables.GT:   # of `compare_recalls`
@@ -197,12 +198,13 @@ def show_ways(outcome: Outcome, ways: pd.DataFrame,   # of `compare_ways`
     rare = outcome.material.rare
     name, tested = outcome.material.emotions[rare], outcome.tested("corrected")[rare]
     note = ("difference: macro F1, interval and p after Holm's correction for all ways. "
-            f"Texts of {name} tested in each repetition: {tested}; {threshold.chosen} of {threshold.fits} fits "
-            "had one to choose a threshold by.")
+            f"Texts of {name} tested in each repetition: {tested}; {threshold.chosen} of {threshold.fits} "
+            "fits had one to choose a threshold by.")
     bounds = zip(ways["value"], ways.low_holm, ways.high_holm)
     table = ways[["way", "macro_F1", "macro_recall", "rare_recall", "rare_F1", "called_rare", "against"]]
     table = table.assign(difference=["" if np.isnan(row[0]) else write_interval(*row) for row in bounds],
-                         p=ways.p_holm.map(write_p), detectable=ways.detectable, verdict=ways.verdict.fillna(""))
+                         p=ways.p_holm.map(write_p), detectable=ways.detectable,
+                         verdict=ways.verdict.fillna(""))
     return show_table(table, f"Ways to help {name}: {outcome.lead}", note, identity="beyond")
 
 # %% ../../../nbs/76f_texts_tables.ipynb #3a6a73bd
