@@ -148,7 +148,8 @@ def show_gains(outcome: Outcome, gains: pd.DataFrame) -> great_tables.GT:   # of
     "What class weights change."
     note = (f"Means over {len(outcome.seeds)} seeds; intervals over texts and trainings and p, both after "
             "Holm's correction within a protocol. detectable: the difference that is found with a power of "
-            "80 %, before the correction. published: of DistilBERT. Where no answer changed there is no verdict.")
+            "80 %, before the correction. published: of DistilBERT. Where no answer changed there is no "
+            "verdict.")
     return show_table(gain_table(gains), "Weighted less unweighted", note, identity="question1")
 
 def alike_table(alike: pd.DataFrame) -> pd.DataFrame:   # of `compare_alike`
