@@ -35,7 +35,7 @@ def _say_p(p: float) -> str:
 def describe_gain(gain) -> str:   # a row of `compare_weightings` or `compare_ways`, as a dictionary
     "A difference with the interval that decides, p, what could have been found, and the verdict."
     interval = write_interval(gain["value"], gain["low_holm"], gain["high_holm"])
-    if not gain["verdict"]: return f"{interval}: no verdict"
+    if not gain["verdict"]: return f"{interval}: no verdict ({gain['reason']})"
     return (f"{interval}, {_say_p(gain['p_holm'])} after Holm: **{gain['verdict']}** (a difference of "
             f"{gain['detectable']:.3f} would be found in four of five such studies)")
 
@@ -48,7 +48,7 @@ def count_verdicts(table: pd.DataFrame) -> str:   # of `compare_weightings`
 def count_alike(alike: pd.DataFrame) -> str:   # of `compare_alike`
     "How often a system was found different from itself."
     tested = alike[alike.verdict != ""]
-    if not len(tested): return "Too few seeds to compare a system with itself."
+    if not len(tested): return "No system could be compared with itself: " + alike.reason.iloc[0] + "."
     found = int(tested.verdict.str.startswith(("holds", "reversed")).sum())
     return (f"Of {len(tested)} comparisons of a system with itself on other seeds {found} found a difference "
             f"({found / len(tested):.0%}; by chance about 5 %, before any correction).")

@@ -23,7 +23,7 @@ from ...settings import Settings
 from ..essay import result
 from .fits import answers_of, fit_texts, probabilities_of
 from .material import Material
-from .scores import judge
+from .scores import judge_all
 from .systems import Outcome, extend_outcome
 from ..tuning import search
 
@@ -123,7 +123,7 @@ def _scores(counts: np.ndarray, rare: int) -> dict:   # (S, K, c, c)
 
 def compare_ways(outcome: Outcome,
                  counts: dict[str, np.ndarray],   # of `count_ways`
-                 ) -> pd.DataFrame:   # way, against, scores, fields of Interval, adjusted bounds, verdict
+                 ) -> pd.DataFrame:   # way, against, scores, fields of Interval, and of `judge_all`
     "Scores of each way, and its macro F1 less that of another."
     first, *others = counts
     pairs = [(way, first) for way in others]
@@ -132,8 +132,7 @@ def compare_ways(outcome: Outcome,
     rows = [dict(way=way, against=against, system=way, **_scores(counts[way], outcome.material.rare), **about,
                  **difference_interval(counts[way], counts[against], macro_f1)._asdict())
             for way, against in pairs]
-    table = adjust(pd.DataFrame(rows).assign(family="beyond"), "family")
-    table = table.assign(verdict=[judge(row) for row in table.to_dict("records")])
+    table = judge_all(adjust(pd.DataFrame(rows).assign(family="beyond"), "family"))
     alone = pd.DataFrame([dict(way=first, against="", **_scores(counts[first], outcome.material.rare))])
     return pd.concat([alone, table.drop(columns=["family", "system"])], ignore_index=True)
 

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['BANDED', 'OF_TABLE', 'OVERALL', 'COMPARED', 'ALIKE', 'BOTH', 'LEVELS', 'ORDERED', 'STEPS', 'NEAR_ZERO',
            'PUBLISHED_TEXTS', 'weigh_classes', 'corpus_results', 'score_results', 'gain_measures', 'published_gain',
-           'judge', 'compare_weightings', 'compare_alike', 'gain_results', 'mistake_results', 'emotion_results',
-           'smooth_losses', 'settled_step', 'loss_results', 'cost_results', 'exact_interval', 'compare_recalls']
+           'judge', 'judge_all', 'compare_weightings', 'compare_alike', 'gain_results', 'mistake_results',
+           'emotion_results', 'smooth_losses', 'settled_step', 'loss_results', 'cost_results', 'exact_interval',
+           'compare_recalls']
 
 # %% ../../../nbs/76c_texts_scores.ipynb #155211fb
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from ...evaluation.classification import f1, macro_f1, recall, unweighted_accura
 from ser_study.evaluation.intervals import (
     Interval, adjust, crossed_interval, difference_interval, placebo_interval, score_interval,
     score_intervals)
-from ...evaluation.verdicts import matters_of, verdict_of
+from ...evaluation.verdicts import matters_of, reason_without, verdict_of
 from ...protocol.class_weights import BANDS, class_weights
 from ..essay import result
 from .material import Material
@@ -91,17 +92,22 @@ def published_gain(published: pd.DataFrame,   # of `load_published`
     return float(weighted - printed.get(("Table 4", "unweighted", measure), np.nan))
 
 def judge(row: dict) -> str:   # of a table of comparisons
-    "Its verdict by the adjusted interval; empty without an interval, a population or a changed answer."
-    if not row["error"] > 0 or not _interval(row).population: return ""
+    "Its verdict by the adjusted interval; empty where the study is too small for one."
+    if reason_without(row): return ""
     theirs = row["published"] if row["system"] == FINETUNED["distilbert"] else np.nan
     return verdict_of(row["low_holm"], row["high_holm"], row["matters"], theirs)
+
+def judge_all(table: pd.DataFrame) -> pd.DataFrame:   # comparisons with adjusted bounds
+    "The table with a verdict for each comparison, or the reason why there is none."
+    rows = table.to_dict("records")
+    return table.assign(verdict=[judge(row) for row in rows], reason=[reason_without(row) for row in rows])
 
 # %% ../../../nbs/76c_texts_scores.ipynb #9bb75e37
 COMPARED = ["protocol", "system", "weighting", "measure", "published", "matters"]   # and fields of Interval
 
 def compare_weightings(outcome: Outcome,
                        published: pd.DataFrame,   # of `load_published`
-                       ) -> pd.DataFrame:         # COMPARED, fields of Interval, adjusted bounds, verdict
+                       ) -> pd.DataFrame:   # COMPARED, fields of Interval, adjusted bounds, verdict, reason
     "Weighted less unweighted: one row for each protocol, system, weighting and measure."
     rows, measures = [], gain_measures(outcome.material)
     for protocol in outcome.predictions:
@@ -112,8 +118,7 @@ def compare_weightings(outcome: Outcome,
                 about = (protocol, system, weighting, measure, theirs, matters_of(metric, theirs))
                 found = difference_interval(*pair, score)
                 rows.append(dict(zip(COMPARED, about)) | found._asdict())
-    gains = adjust(pd.DataFrame(rows), "protocol")
-    return gains.assign(verdict=[judge(gain) for gain in gains.to_dict("records")])
+    return judge_all(adjust(pd.DataFrame(rows), "protocol"))
 
 ALIKE = "even - odd seeds"
 
@@ -127,8 +132,7 @@ def compare_alike(outcome: Outcome) -> pd.DataFrame:   # as `compare_weightings`
                 about = (protocol, name, ALIKE, measure, np.nan, matters_of(metric, np.nan))
                 rows.append(dict(zip(COMPARED, about)) | placebo_interval(counts, score)._asdict())
     alike = pd.DataFrame(rows)
-    alike = alike.assign(p_holm=alike.p, low_holm=alike.low, high_holm=alike.high)   # no family: each alone
-    return alike.assign(verdict=[judge(row) for row in alike.to_dict("records")])
+    return judge_all(alike.assign(p_holm=alike.p, low_holm=alike.low, high_holm=alike.high))   # each alone
 
 def gain_results(outcome: Outcome,
                  gains: pd.DataFrame,   # of `compare_weightings` or `compare_alike`
@@ -140,7 +144,7 @@ def gain_results(outcome: Outcome,
     return [result("Gain", name, gain["measure"], gain["protocol"], _interval(gain), tested[gain["protocol"]])
             for name, gain in zip(names, gains.to_dict("records"))]
 
-# %% ../../../nbs/76c_texts_scores.ipynb #e8c99b66
+# %% ../../../nbs/76c_texts_scores.ipynb #617c667d
 def _percent_taken(true: int, named: int, counts: np.ndarray) -> np.ndarray:
     "(..., c, c) -> (...): percentage of an emotion's texts that were given another one."
     of_true = counts[..., true, :].sum(axis=-1)
@@ -179,7 +183,7 @@ def mistake_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
                                difference_interval(mine, plain, share), n))
     return rows
 
-# %% ../../../nbs/76c_texts_scores.ipynb #ad285873
+# %% ../../../nbs/76c_texts_scores.ipynb #b0c6a8bc
 BOTH = ("unweighted", "weighted (eq 1)")   # the two models of the paper's section 3.2
 LEVELS = {"F1 of fear, below": (max, ["fear"]),   # which of several F1 the sentence is about, and of what
           "F1 of joy, neutral, sadness and disgust, above": (min, ["joy", "neutral", "sadness", "disgust"]),
@@ -224,7 +228,7 @@ def emotion_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
         rows += _compare_emotions(outcome, protocol, f"{system}, {name}")
     return rows
 
-# %% ../../../nbs/76c_texts_scores.ipynb #55d70f6b
+# %% ../../../nbs/76c_texts_scores.ipynb #1f0e8269
 STEPS = 25        # of the moving mean
 NEAR_ZERO = .1    # a mean loss below it counts as about 0
 

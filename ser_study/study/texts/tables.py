@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['PLACES', 'show_corpus', 'loss_shares', 'show_loss_shares', 'show_splits', 'show_leakage', 'show_tokens',
-           'show_recipe', 'show_fits', 'score_table', 'show_scores', 'gain_table', 'show_gains', 'alike_table',
-           'show_alike', 'show_recalls', 'show_costs', 'show_searched', 'show_ways', 'confident_errors', 'show_errors']
+           'show_recipe', 'show_fits', 'score_table', 'show_scores', 'say_verdicts', 'gain_table', 'show_gains',
+           'alike_table', 'show_alike', 'show_recalls', 'show_costs', 'show_searched', 'show_ways', 'confident_errors',
+           'show_errors']
 
 # %% ../../../nbs/76f_texts_tables.ipynb #495135f0
 from itertools import product
@@ -135,6 +136,10 @@ def show_scores(outcome: Outcome, scores: list[dict], protocol: str) -> great_ta
     return show_table(score_table(outcome, scores, protocol), title, note, identity=identity)
 
 # %% ../../../nbs/76f_texts_tables.ipynb #fbefb4ac
+def say_verdicts(table: pd.DataFrame) -> pd.Series:   # of comparisons
+    "The verdict of each comparison, or in brackets why there is none."
+    return table.verdict.where(table.verdict != "", "(" + table.reason + ")")
+
 def gain_table(gains: pd.DataFrame) -> pd.DataFrame:   # of `compare_weightings`
     "Comparisons in words, as a page shows them."
     bounds = zip(gains["value"], gains.low_holm, gains.high_holm)
@@ -142,14 +147,13 @@ def gain_table(gains: pd.DataFrame) -> pd.DataFrame:   # of `compare_weightings`
     return pd.DataFrame(dict(protocol=gains.protocol, comparison=comparison, measure=gains.measure,
                              published=gains.published, difference=[write_interval(*row) for row in bounds],
                              p=gains.p_holm.map(write_p), detectable=gains.detectable, matters=gains.matters,
-                             verdict=gains.verdict))
+                             verdict=say_verdicts(gains)))
 
 def show_gains(outcome: Outcome, gains: pd.DataFrame) -> great_tables.GT:   # of `compare_weightings`
     "What class weights change."
     note = (f"Means over {len(outcome.seeds)} seeds; intervals over texts and trainings and p, both after "
             "Holm's correction within a protocol. detectable: the difference that is found with a power of "
-            "80 %, before the correction. published: of DistilBERT. Where no answer changed there is no "
-            "verdict.")
+            "80 %, before the correction. published: of DistilBERT.")
     return show_table(gain_table(gains), "Weighted less unweighted", note, identity="question1")
 
 def alike_table(alike: pd.DataFrame) -> pd.DataFrame:   # of `compare_alike`
@@ -205,7 +209,7 @@ def show_ways(outcome: Outcome, ways: pd.DataFrame,   # of `compare_ways`
     table = ways[["way", "macro_F1", "macro_recall", "rare_recall", "rare_F1", "called_rare", "against"]]
     table = table.assign(difference=["" if np.isnan(row[0]) else write_interval(*row) for row in bounds],
                          p=ways.p_holm.map(write_p), detectable=ways.detectable,
-                         verdict=ways.verdict.fillna(""))
+                         verdict=say_verdicts(ways).fillna(""))
     return show_table(table, f"Ways to help {name}: {outcome.lead}", note, identity="beyond")
 
 # %% ../../../nbs/76f_texts_tables.ipynb #3a6a73bd
