@@ -184,8 +184,9 @@ def test_a_learner_without_luck_varies_with_the_texts_alone(outcome):
     paper = gains[(gains.protocol == "paper") & (gains.measure == "macro F1")]
     units = outcome.counts("paper", "SVM, unweighted").shape[1]
     assert np.allclose(paper.freedom, units - 1), "all degrees of freedom are those of the texts"
-    assert (paper.error > 0).all() and set(gains.verdict) <= {
-        "holds", "reversed", "inconclusive", "too small to matter"}
+    assert (paper.error > 0).all()
+    assert set(paper.verdict) <= {"holds", "reversed", "inconclusive", "too small to matter"}
+    assert ((gains.verdict == "") == (gains.reason != "")).all()
 
 
 def test_a_system_against_itself_stands_outside_the_family(outcome):
