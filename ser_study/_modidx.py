@@ -2631,6 +2631,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'ser_study/study/texts/answers.py'),
                                                'ser_study.study.texts.answers.count_alike': ( 'texts_answers.html#count_alike',
                                                                                               'ser_study/study/texts/answers.py'),
+                                               'ser_study.study.texts.answers.count_steps': ( 'texts_answers.html#count_steps',
+                                                                                              'ser_study/study/texts/answers.py'),
                                                'ser_study.study.texts.answers.count_verdicts': ( 'texts_answers.html#count_verdicts',
                                                                                                  'ser_study/study/texts/answers.py'),
                                                'ser_study.study.texts.answers.describe_gain': ( 'texts_answers.html#describe_gain',

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['F1_OF_FEAR', 'MADE_UP', 'SVM', 'summarise_texts', 'describe_gain', 'count_verdicts', 'count_alike', 'judge_recall',
-           'best_system', 'compare_with_svm', 'answer_questions', 'answer_first', 'list_assumptions']
+           'best_system', 'compare_with_svm', 'answer_questions', 'answer_first', 'count_steps', 'list_assumptions']
 
 # %% ../../../nbs/76g_texts_answers.ipynb #22840f28
 import math
@@ -90,6 +90,7 @@ def best_system(outcome: Outcome) -> str:
              for name in outcome.configurations("paper")}
     return max(means, key=means.get)
 
+# %% ../../../nbs/76g_texts_answers.ipynb #21bf3c45
 SVM = "TF-IDF, linear SVM, unweighted"
 
 def compare_with_svm(outcome: Outcome, published: pd.DataFrame) -> str:   # of `load_published`
@@ -152,6 +153,16 @@ def answer_first(outcome: Outcome, gains: pd.DataFrame, demo: bool) -> str:   # 
         f"{len(outcome.seeds)} seeds."])
 
 # %% ../../../nbs/76g_texts_answers.ipynb #d6135de7
+def count_steps(published: pd.DataFrame) -> tuple[str, str]:   # of `load_published`
+    "The steps of the published recipe, and what its Figure 3 has."
+    printed = published.set_index(["item", "row", "column"]).value
+    epochs, batch = (int(printed["Table 2", "model", column]) for column in ("epochs", "batch size"))
+    in_epoch = math.ceil(printed["Table 1", "total", "texts"] / batch)
+    drawn = int(printed["Text", "both models", "steps until it varies little"])
+    return (f"{epochs} epochs of {in_epoch} steps are {epochs * in_epoch}",
+            f"the paper's Figure 3 goes on to {drawn} steps: its epochs, batch or texts are not as described")
+
+# %% ../../../nbs/76g_texts_answers.ipynb #ad0d40a1
 def list_assumptions(models: list[str],         # keys of FINETUNED
                      recipes: dict[str, dict],  # model -> fields of FinetuningRecipe
                      trials: int,               # of the search for weights
@@ -161,10 +172,6 @@ def list_assumptions(models: list[str],         # keys of FINETUNED
                      ) -> list[tuple]:          # what, value, why
     "Values that the paper does not give, and why each was chosen."
     low, high = (2 ** exponent for exponent in LOG2_WEIGHTS)
-    printed = published.set_index(["item", "row", "column"]).value
-    epochs, batch = (int(printed["Table 2", "model", column]) for column in ("epochs", "batch size"))
-    in_epoch = math.ceil(printed["Table 1", "total", "texts"] / batch)
-    drawn = int(printed["Text", "both models", "steps until it varies little"])
     found = [
         ("recipes", recipes,
          "12 epochs, batch 8, AdamW at 4e-5 and dropout 0.1 are given for the pretrained model; the one from "
@@ -177,8 +184,7 @@ def list_assumptions(models: list[str],         # keys of FINETUNED
         ("what is trained", "all weights",
          "section 2.2.1 can be read as a frozen encoder; but the printed loss goes to 0"),
         ("bands of eq 1", "a share on an edge belongs to the rarer band", "not said; no share lies on one"),
-        ("steps", f"{epochs} epochs of {in_epoch} steps are {epochs * in_epoch}",
-         f"the paper's Figure 3 goes on to {drawn} steps: its epochs, batch or texts are not as described"),
+        ("steps", *count_steps(published)),
         ("corrected protocol",
          f"{folds} folds of different texts, stratified and drawn anew by each seed; {VALIDATION:.0%} of the "
          "training texts validate", "no validation set is described; nothing is known of speakers"),

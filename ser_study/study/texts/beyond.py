@@ -121,6 +121,7 @@ def _scores(counts: np.ndarray, rare: int) -> dict:   # (S, K, c, c)
                 rare_recall=recall(total)[:, rare].mean(), rare_F1=f1(total)[:, rare].mean(),
                 called_rare=total[:, :, rare].sum(axis=1).mean())
 
+# %% ../../../nbs/76d_texts_beyond.ipynb #453af5c5
 def compare_ways(outcome: Outcome,
                  counts: dict[str, np.ndarray],   # of `count_ways`
                  ) -> pd.DataFrame:   # way, against, scores, fields of Interval, and of `judge_all`
@@ -167,6 +168,7 @@ def calibrate(outcome: Outcome, configuration: str) -> Calibrated:
     true = outcome.material.labels[rows.row]
     return Calibrated(probabilities_of(rows), np.concatenate(tempered), rows, true)
 
+# %% ../../../nbs/76d_texts_beyond.ipynb #83ad41e9
 def calibration_error(outcome: Outcome, found: Calibrated,
                       kind: str,          # a key of PROBABILITIES
                       ) -> Interval:

@@ -97,6 +97,7 @@ def judge(row: dict) -> str:   # of a table of comparisons
     theirs = row["published"] if row["system"] == FINETUNED["distilbert"] else np.nan
     return verdict_of(row["low_holm"], row["high_holm"], row["matters"], theirs)
 
+# %% ../../../nbs/76c_texts_scores.ipynb #6a43503a
 def judge_all(table: pd.DataFrame) -> pd.DataFrame:   # comparisons with adjusted bounds
     "The table with a verdict for each comparison, or the reason why there is none."
     rows = table.to_dict("records")
@@ -134,6 +135,7 @@ def compare_alike(outcome: Outcome) -> pd.DataFrame:   # as `compare_weightings`
     alike = pd.DataFrame(rows)
     return judge_all(alike.assign(p_holm=alike.p, low_holm=alike.low, high_holm=alike.high))   # each alone
 
+# %% ../../../nbs/76c_texts_scores.ipynb #6c9475ce
 def gain_results(outcome: Outcome,
                  gains: pd.DataFrame,   # of `compare_weightings` or `compare_alike`
                  ) -> list[dict]:       # rows of results.csv
@@ -144,7 +146,7 @@ def gain_results(outcome: Outcome,
     return [result("Gain", name, gain["measure"], gain["protocol"], _interval(gain), tested[gain["protocol"]])
             for name, gain in zip(names, gains.to_dict("records"))]
 
-# %% ../../../nbs/76c_texts_scores.ipynb #617c667d
+# %% ../../../nbs/76c_texts_scores.ipynb #f2512123
 def _percent_taken(true: int, named: int, counts: np.ndarray) -> np.ndarray:
     "(..., c, c) -> (...): percentage of an emotion's texts that were given another one."
     of_true = counts[..., true, :].sum(axis=-1)
@@ -183,7 +185,7 @@ def mistake_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
                                difference_interval(mine, plain, share), n))
     return rows
 
-# %% ../../../nbs/76c_texts_scores.ipynb #b0c6a8bc
+# %% ../../../nbs/76c_texts_scores.ipynb #c35d5a29
 BOTH = ("unweighted", "weighted (eq 1)")   # the two models of the paper's section 3.2
 LEVELS = {"F1 of fear, below": (max, ["fear"]),   # which of several F1 the sentence is about, and of what
           "F1 of joy, neutral, sadness and disgust, above": (min, ["joy", "neutral", "sadness", "disgust"]),
@@ -194,6 +196,7 @@ def _value(interval: Interval) -> float:
     "Its value, to sort by; a score that is not defined comes first."
     return np.nan_to_num(interval.value, nan=-1.)
 
+# %% ../../../nbs/76c_texts_scores.ipynb #3ad18fc0
 def _score_emotions(outcome: Outcome, protocol: str, system: str) -> dict[tuple[str, str], Interval]:
     "(weighting, emotion) -> F1."
     found = {}
@@ -228,7 +231,7 @@ def emotion_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
         rows += _compare_emotions(outcome, protocol, f"{system}, {name}")
     return rows
 
-# %% ../../../nbs/76c_texts_scores.ipynb #1f0e8269
+# %% ../../../nbs/76c_texts_scores.ipynb #31f76dab
 STEPS = 25        # of the moving mean
 NEAR_ZERO = .1    # a mean loss below it counts as about 0
 

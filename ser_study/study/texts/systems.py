@@ -78,7 +78,7 @@ class Outcome:
         return list(self.predictions[protocol].configuration.unique())
 
     def systems(self, protocol: str) -> list[str]:
-        "Names of a protocol's systems."
+        "Names of its systems."
         return list(dict.fromkeys(split_name(name)[0] for name in self.configurations(protocol)))
 
     def rows(self, protocol: str, configuration: str, side: str = "test") -> pd.DataFrame:
@@ -101,8 +101,7 @@ class Outcome:
 
     def tested(self, protocol: str) -> np.ndarray:   # (c,)
         "How many texts of each emotion are tested in a protocol, each text counted once."
-        table = self.predictions[protocol]
-        rows = table[table.side == "test"].row.unique()
+        rows = self.predictions[protocol].query("side == 'test'").row.unique()
         return np.bincount(self.material.labels[rows], minlength=len(self.material.emotions))
 
 # %% ../../../nbs/76b_texts_systems.ipynb #0ef2de67

@@ -156,6 +156,7 @@ def show_gains(outcome: Outcome, gains: pd.DataFrame) -> great_tables.GT:   # of
             "80 %, before the correction. published: of DistilBERT.")
     return show_table(gain_table(gains), "Weighted less unweighted", note, identity="question1")
 
+# %% ../../../nbs/76f_texts_tables.ipynb #11715ff3
 def alike_table(alike: pd.DataFrame) -> pd.DataFrame:   # of `compare_alike`
     "A row for each configuration, a column for each measure, and how many of them were found different."
     bounds = zip(alike["value"], alike.low, alike.high)
