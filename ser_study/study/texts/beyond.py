@@ -16,7 +16,7 @@ from ...evaluation.calibration import calibration_gaps, choose_threshold
 from ...evaluation.calibration import fit_temperature, name_rare, temper
 from ...evaluation.classification import f1, macro_f1, recall, unweighted_accuracy
 from ...evaluation.intervals import (
-    Interval, adjust, crossed_interval, difference_interval, score_interval)
+    Interval, crossed_interval, difference_interval, score_interval)
 from ...evaluation.verdicts import matters_of
 from ...protocol.splits import Split
 from ...settings import Settings
@@ -121,7 +121,7 @@ def _scores(counts: np.ndarray, rare: int) -> dict:   # (S, K, c, c)
                 rare_recall=recall(total)[:, rare].mean(), rare_F1=f1(total)[:, rare].mean(),
                 called_rare=total[:, :, rare].sum(axis=1).mean())
 
-# %% ../../../nbs/76d_texts_beyond.ipynb #453af5c5
+# %% ../../../nbs/76d_texts_beyond.ipynb #46bdae6f
 def compare_ways(outcome: Outcome,
                  counts: dict[str, np.ndarray],   # of `count_ways`
                  ) -> pd.DataFrame:   # way, against, scores, fields of Interval, and of `judge_all`
@@ -133,7 +133,7 @@ def compare_ways(outcome: Outcome,
     rows = [dict(way=way, against=against, system=way, **_scores(counts[way], outcome.material.rare), **about,
                  **difference_interval(counts[way], counts[against], macro_f1)._asdict())
             for way, against in pairs]
-    table = judge_all(adjust(pd.DataFrame(rows).assign(family="beyond"), "family"))
+    table = judge_all(pd.DataFrame(rows).assign(family="beyond"), "family")
     alone = pd.DataFrame([dict(way=first, against="", **_scores(counts[first], outcome.material.rare))])
     return pd.concat([alone, table.drop(columns=["family", "system"])], ignore_index=True)
 
@@ -168,7 +168,7 @@ def calibrate(outcome: Outcome, configuration: str) -> Calibrated:
     true = outcome.material.labels[rows.row]
     return Calibrated(probabilities_of(rows), np.concatenate(tempered), rows, true)
 
-# %% ../../../nbs/76d_texts_beyond.ipynb #83ad41e9
+# %% ../../../nbs/76d_texts_beyond.ipynb #90acc146
 def calibration_error(outcome: Outcome, found: Calibrated,
                       kind: str,          # a key of PROBABILITIES
                       ) -> Interval:

@@ -97,18 +97,26 @@ def judge(row: dict) -> str:   # of a table of comparisons
     theirs = row["published"] if row["system"] == FINETUNED["distilbert"] else np.nan
     return verdict_of(row["low_holm"], row["high_holm"], row["matters"], theirs)
 
-# %% ../../../nbs/76c_texts_scores.ipynb #6a43503a
-def judge_all(table: pd.DataFrame) -> pd.DataFrame:   # comparisons with adjusted bounds
-    "The table with a verdict for each comparison, or the reason why there is none."
-    rows = table.to_dict("records")
-    return table.assign(verdict=[judge(row) for row in rows], reason=[reason_without(row) for row in rows])
+# %% ../../../nbs/76c_texts_scores.ipynb #a9042284
+def judge_all(table: pd.DataFrame,   # comparisons, with the fields of Interval
+              family: str = "",      # a column: Holm's correction is within its values; empty: there is none
+              ) -> pd.DataFrame:     # and p_holm, low_holm, high_holm, verdict, reason
+    """The table with a verdict for each comparison, or the reason why there is none. What has no verdict
+    counts in no family and keeps its own interval."""
+    table = table.assign(reason=[reason_without(row) for row in table.to_dict("records")])
+    table = table.assign(p=table.p.where(table.reason == ""))
+    if family: table = adjust(table, family)
+    else: table = table.assign(p_holm=table.p, low_holm=table.low, high_holm=table.high)
+    bounds = dict(low_holm=table.low_holm.fillna(table.low), high_holm=table.high_holm.fillna(table.high))
+    table = table.assign(**bounds)
+    return table.assign(verdict=[judge(row) for row in table.to_dict("records")])
 
 # %% ../../../nbs/76c_texts_scores.ipynb #9bb75e37
 COMPARED = ["protocol", "system", "weighting", "measure", "published", "matters"]   # and fields of Interval
 
 def compare_weightings(outcome: Outcome,
                        published: pd.DataFrame,   # of `load_published`
-                       ) -> pd.DataFrame:   # COMPARED, fields of Interval, adjusted bounds, verdict, reason
+                       ) -> pd.DataFrame:         # COMPARED, fields of Interval, and of `judge_all`
     "Weighted less unweighted: one row for each protocol, system, weighting and measure."
     rows, measures = [], gain_measures(outcome.material)
     for protocol in outcome.predictions:
@@ -119,7 +127,7 @@ def compare_weightings(outcome: Outcome,
                 about = (protocol, system, weighting, measure, theirs, matters_of(metric, theirs))
                 found = difference_interval(*pair, score)
                 rows.append(dict(zip(COMPARED, about)) | found._asdict())
-    return judge_all(adjust(pd.DataFrame(rows), "protocol"))
+    return judge_all(pd.DataFrame(rows), "protocol")
 
 ALIKE = "even - odd seeds"
 
@@ -132,10 +140,9 @@ def compare_alike(outcome: Outcome) -> pd.DataFrame:   # as `compare_weightings`
             for measure, (score, metric) in measures.items():
                 about = (protocol, name, ALIKE, measure, np.nan, matters_of(metric, np.nan))
                 rows.append(dict(zip(COMPARED, about)) | placebo_interval(counts, score)._asdict())
-    alike = pd.DataFrame(rows)
-    return judge_all(alike.assign(p_holm=alike.p, low_holm=alike.low, high_holm=alike.high))   # each alone
+    return judge_all(pd.DataFrame(rows))
 
-# %% ../../../nbs/76c_texts_scores.ipynb #6c9475ce
+# %% ../../../nbs/76c_texts_scores.ipynb #203c78b0
 def gain_results(outcome: Outcome,
                  gains: pd.DataFrame,   # of `compare_weightings` or `compare_alike`
                  ) -> list[dict]:       # rows of results.csv
@@ -146,7 +153,7 @@ def gain_results(outcome: Outcome,
     return [result("Gain", name, gain["measure"], gain["protocol"], _interval(gain), tested[gain["protocol"]])
             for name, gain in zip(names, gains.to_dict("records"))]
 
-# %% ../../../nbs/76c_texts_scores.ipynb #f2512123
+# %% ../../../nbs/76c_texts_scores.ipynb #7432550f
 def _percent_taken(true: int, named: int, counts: np.ndarray) -> np.ndarray:
     "(..., c, c) -> (...): percentage of an emotion's texts that were given another one."
     of_true = counts[..., true, :].sum(axis=-1)
@@ -185,7 +192,7 @@ def mistake_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
                                difference_interval(mine, plain, share), n))
     return rows
 
-# %% ../../../nbs/76c_texts_scores.ipynb #c35d5a29
+# %% ../../../nbs/76c_texts_scores.ipynb #1969456c
 BOTH = ("unweighted", "weighted (eq 1)")   # the two models of the paper's section 3.2
 LEVELS = {"F1 of fear, below": (max, ["fear"]),   # which of several F1 the sentence is about, and of what
           "F1 of joy, neutral, sadness and disgust, above": (min, ["joy", "neutral", "sadness", "disgust"]),
@@ -196,7 +203,7 @@ def _value(interval: Interval) -> float:
     "Its value, to sort by; a score that is not defined comes first."
     return np.nan_to_num(interval.value, nan=-1.)
 
-# %% ../../../nbs/76c_texts_scores.ipynb #3ad18fc0
+# %% ../../../nbs/76c_texts_scores.ipynb #467872ac
 def _score_emotions(outcome: Outcome, protocol: str, system: str) -> dict[tuple[str, str], Interval]:
     "(weighting, emotion) -> F1."
     found = {}
@@ -231,7 +238,7 @@ def emotion_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
         rows += _compare_emotions(outcome, protocol, f"{system}, {name}")
     return rows
 
-# %% ../../../nbs/76c_texts_scores.ipynb #31f76dab
+# %% ../../../nbs/76c_texts_scores.ipynb #1d9d86d5
 STEPS = 25        # of the moving mean
 NEAR_ZERO = .1    # a mean loss below it counts as about 0
 
