@@ -4,8 +4,9 @@ from hypothesis import given, settings, strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import f1_score, log_loss
 
-from ser_study.evaluation.calibration import (choose_threshold, expected_calibration_error, fit_temperature,
-                                              name_rare, reliability_curve, temper, threshold_costs)
+from ser_study.evaluation.calibration import (calibration_gaps, choose_threshold,
+                                              expected_calibration_error, fit_temperature, name_rare,
+                                              reliability_curve, temper, threshold_costs)
 from ser_study.evaluation.classification import printed_weighted_f1, weighted_f1
 from ser_study.settings import StudyError
 
@@ -35,6 +36,15 @@ def test_bins_hold_their_upper_edges_and_both_ends():
     assert curve.rows.tolist() == [1, 2] and curve.high.tolist() == [.5, 1]
     nothing = reliability_curve(np.zeros((1, 3)), np.array([0]))
     assert nothing.rows.tolist() == [1], "a confidence of 0 has a bin"
+
+def test_an_error_without_some_rows_is_a_subtraction():
+    probabilities, true = forecasts(120, 3, 4)
+    gaps = calibration_gaps(probabilities, true)
+    assert ((gaps != 0).sum(axis=1) <= 1).all(), "each row is in one bin"
+    for left_out in (slice(0, 1), slice(30, 70)):
+        rest = np.delete(np.arange(120), left_out)
+        subtracted = abs(gaps.sum(axis=0) - gaps[left_out].sum(axis=0)).sum() / len(rest)
+        assert np.isclose(subtracted, expected_calibration_error(probabilities[rest], true[rest]))
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(2, 6), st.integers(0, 10**6))

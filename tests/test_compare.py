@@ -1,10 +1,11 @@
-"""Two runs side by side, against other libraries' scores, all swaps tried by hand, and the committed runs."""
-from itertools import product
+"""Two runs side by side, against other libraries' scores and intervals, and the committed runs."""
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from committed import committed_reports
+from scipy.stats import ttest_1samp
 from sklearn.metrics import balanced_accuracy_score, f1_score
-from ser_study.commands.compare import KEYS, compare_runs, differing_rows, pair_rows, paired_tests
+from ser_study.commands.compare import (KEYS, compare_runs, differing_rows, format_tests, pair_rows,
+                                        paired_tests)
 from ser_study.settings import StudyError, load_settings
 from ser_study.study.folders import find_run, finished_runs
 from ser_study.site.reports import read_run
@@ -30,41 +31,56 @@ def by_sklearn(table: pd.DataFrame, labels: np.ndarray) -> dict[str, float]:
             "weighted F1": f1_score(table.true, labels, average="weighted")}
 
 
-def test_differences_and_p_are_those_of_scikit_learn_and_of_all_swaps():
-    a, b = predictions(1), predictions(2)
+def repeated(first: int, **more) -> pd.DataFrame:
+    "Five repetitions of `predictions`, with seeds 1 to 5."
+    return pd.concat([predictions(first + seed, **more).assign(seed=seed) for seed in range(1, 6)])
+
+def test_differences_are_means_of_scikit_learns_over_repetitions():
+    a, b = repeated(10), repeated(20)
     tests = paired_tests(*pair_rows(a, b.sample(frac=1, random_state=0), ("A", "B"))).set_index("metric")
-    first, second = said(a), said(b)
+    of_seed = [(a[a.seed == seed], b[b.seed == seed]) for seed in range(1, 6)]
+    scores = [[by_sklearn(table, said(table)) for table in pair] for pair in of_seed]
     for metric in ("UA", "weighted F1"):
-        before, after = by_sklearn(a, first)[metric], by_sklearn(b, second)[metric]
-        assert np.allclose(tests.loc[metric, ["a", "b", "difference"]].astype(float),
-                           [before, after, after - before])
-        swapped = []
-        for swap in product((False, True), repeat=7):   # every way to swap whole speakers
-            take = np.repeat(swap, 18)
-            swapped.append(by_sklearn(a, np.where(take, first, second))[metric] - by_sklearn(a,
-                    np.where(take, second, first))[metric])
-        assert np.isclose(tests.p[metric], np.mean(np.abs(swapped) >= abs(after - before) - 1e-12))
-        assert tests.low[metric] < tests.difference[metric] < tests.high[metric]
-    assert tests.moved.eq((first != second).mean()).all()
-    assert tests.units.eq(7).all()
-    assert tests.rows.eq(126).all()
+        before, after = (np.array([pair[run][metric] for pair in scores]) for run in (0, 1))
+        found = tests.loc[metric]
+        assert np.allclose([found.a, found.b, found["value"]],
+                           [before.mean(), after.mean(), (after - before).mean()])
+        assert found.low < ttest_1samp(after - before, 0).confidence_interval().low, "speakers vary, too"
+        assert (found.low_holm > 0 or found.high_holm < 0) == (found.p_holm < .05)
+    assert tests.moved.eq((said(a) != said(b)).mean()).all()
+    assert tests.units.eq(7).all() and tests.repetitions.eq(5).all()
+    assert tests.rows.eq(5 * 126).all()
+
+def test_with_few_speakers_the_interval_is_over_trainings_alone():
+    a, b = repeated(10, speakers=3), repeated(20, speakers=3)
+    found = paired_tests(*pair_rows(a, b, ("A", "B"))).set_index("metric").loc["UA"]
+    by_seed = [by_sklearn(b[b.seed == seed], said(b[b.seed == seed]))["UA"]
+               - by_sklearn(a[a.seed == seed], said(a[a.seed == seed]))["UA"] for seed in range(1, 6)]
+    assert np.allclose([found.low, found.high], ttest_1samp(by_seed, 0).confidence_interval())
+
+def test_one_repetition_in_common_has_a_value_and_no_interval():
+    a, b = repeated(10), predictions(2)
+    tests = paired_tests(*pair_rows(a, b, ("A", "B")))
+    assert tests.repetitions.eq(1).all() and tests["value"].notna().all()
+    assert tests[["low", "high", "p", "p_holm", "low_holm"]].isna().all(axis=None)
+    assert "[no interval]: one repetition in common" in "\n".join(format_tests(tests, 2))
 
 def test_holm_counts_the_tests_and_not_the_equal_ones():
-    same = predictions(3, configuration="SVM")
-    tests = paired_tests(*pair_rows(pd.concat([predictions(1), same]), pd.concat([same, predictions(2)]),
+    same = repeated(30, configuration="SVM")
+    tests = paired_tests(*pair_rows(pd.concat([repeated(10), same]), pd.concat([same, repeated(20)]),
                                   ("A", "B")))
     equal, made = tests[tests.configuration == "SVM"], tests[tests.configuration == "MLP"].sort_values("p")
     assert equal.equal.all()
-    assert equal[["p", "holm"]].isna().all().all()
-    assert equal[["difference", "low", "high", "moved"]].eq(0).all().all()
-    assert np.allclose(made.holm,
+    assert equal[["p", "p_holm"]].isna().all().all()
+    assert equal[["value", "low", "high", "moved"]].eq(0).all().all()
+    assert np.allclose(made.p_holm,
                        np.minimum(1, [2 * made.p.iloc[0], max(2 * made.p.iloc[0], made.p.iloc[1])]))
 
 def test_only_the_last_bit_makes_predictions_unequal():
-    a = predictions(1)
+    a = repeated(1)
     b = a.assign(anger=np.nextafter(a.anger.to_numpy(), np.float32(1)))
     tests = paired_tests(*pair_rows(a, b, ("A", "B")))
-    assert not tests.equal.any() and tests.difference.eq(0).all() and tests.p.eq(1).all()
+    assert not tests.equal.any() and tests["value"].eq(0).all() and tests.p.eq(1).all()
 
 def test_only_what_was_asked_alike_is_paired():
     a = pd.concat([predictions(1, conv_length=1, side="test"), predictions(2, conv_length=3, side="test"),

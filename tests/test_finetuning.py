@@ -296,6 +296,25 @@ def test_an_encoder_is_kept_and_its_output_layer_is_new(checkpoint, classes):
     dropouts = [module for module in model.base_model.modules() if isinstance(module, torch.nn.Dropout)]
     assert dropouts and {module.p for module in dropouts} == {.3}
 
+def test_an_untrained_twin_has_the_shape_and_nothing_that_was_learned(checkpoint):
+    learned = AutoModelForSequenceClassification.from_pretrained(checkpoint).state_dict()
+    twins = []
+    for seed in (1, 1, 2):
+        set_seed(seed)
+        recipe = FinetuningRecipe(dropout=.3)
+        tokenizer, model = load_classifier(checkpoint, dict(untrained=True), [], 3, recipe)
+        twins.append(model.state_dict())
+    first, again, other = twins
+    assert {name: weights.shape for name, weights in first.items()} == {
+        name: weights.shape for name, weights in learned.items()}
+    words = next(name for name in first if name.endswith("word_embeddings.weight"))
+    assert torch.equal(first[words], again[words]) and not torch.equal(first[words], other[words])
+    assert not torch.equal(first[words], learned[words])
+    own, _ = load_classifier(checkpoint, {}, [], 3, FinetuningRecipe())
+    assert tokenizer("hola hoy")["input_ids"] == own("hola hoy")["input_ids"]
+    dropouts = [module for module in model.base_model.modules() if isinstance(module, torch.nn.Dropout)]
+    assert {module.p for module in dropouts} == {.3}, "and the recipe's dropout"
+
 def check_odd(texts: np.ndarray, changed: dict) -> None:
     targets = np.eye(3)[np.arange(len(texts)) % 3]
     rows = np.arange(len(texts))

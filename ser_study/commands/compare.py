@@ -12,7 +12,7 @@ __all__ = ['COMPARED', 'KEYS', 'VALUES', 'ROUNDING', 'FOUND', 'MATCHED', 'NAMED'
 import numpy as np, pandas as pd
 from sklearn.metrics import adjusted_rand_score
 from ..evaluation.classification import confusion_counts, unweighted_accuracy, weighted_f1
-from ..evaluation.intervals import holm, paired_difference
+from ..evaluation.intervals import FEW, Interval, adjust, difference_interval, write_interval, write_p
 from ..settings import StudyError
 from ..site.reports import Run
 
@@ -95,35 +95,32 @@ def pair_rows(a: pd.DataFrame, b: pd.DataFrame,
 # %% ../../nbs/91_compare.ipynb #6971257a
 SCORES = {"UA": unweighted_accuracy, "weighted F1": weighted_f1}
 
-def _test_configuration(part: pd.DataFrame, classes: list[str], resamples: int, seed: int) -> list[dict]:
+def _test_configuration(part: pd.DataFrame, classes: list[str]) -> list[dict]:
     "The tests of one configuration, one for each of SCORES."
     shares = [part[[f"{name}_{run}" for name in classes]].to_numpy() for run in "ab"]
     answers = [share.argmax(axis=1) for share in shares]
     true = part["true"].map({name: number for number, name in enumerate(classes)}).to_numpy()
-    units = part["unit"].to_numpy(dtype=str)
-    counts = [confusion_counts(true, labels, len(classes), units) for labels in answers]
+    units, seeds = part["unit"].to_numpy(dtype=str), part["seed"].to_numpy(dtype=int)
+    first, second = (confusion_counts(true, labels, len(classes), units, seeds) for labels in answers)
+    repetitions, K = first.shape[:2]
     equal, tests = np.array_equal(*shares), []
-    common = dict(rows=len(part), units=len(counts[0]), moved=float((answers[0] != answers[1]).mean()))
+    common = dict(rows=len(part), moved=float((answers[0] != answers[1]).mean()), equal=equal)
     for metric, score in SCORES.items():
-        values = {run: float(score(count.sum(axis=0))) for run, count in zip("ab", counts)}
-        if equal: tested = dict(difference=0., low=0., high=0., p=np.nan)
-        else: tested = paired_difference(counts[1], counts[0], score, resamples, seed)._asdict()
-        tests.append(common | dict(equal=equal, metric=metric) | values | tested)
+        values = {run: float(score(counts.sum(axis=1)).mean()) for run, counts in zip("ab", (first, second))}
+        if equal: found = Interval(0., 0., 0., np.nan, 0., np.nan, np.nan, repetitions, K)
+        else: found = difference_interval(second, first, score)
+        tests.append(common | dict(metric=metric) | values | found._asdict())
     return tests
 
 def paired_tests(both: pd.DataFrame, classes: list[str],   # returned by `pair_rows`
-                 resamples: int = 2000, seed: int = 0,
                  ) -> pd.DataFrame:
     """Run b minus run a, for each configuration in common and each of SCORES. Columns: protocol,
-    configuration, conv_length (where there is one), rows, units, moved (the share with another class), equal,
-    metric, a, b, difference, low, high, p, holm. Equal predictions have no p and no holm."""
+    configuration, conv_length (where there is one), rows, moved (the share with another class), equal,
+    metric, a, b, the fields of Interval, p_holm, low_holm, high_holm. Equal predictions have no p."""
     by, tests = [name for name in ("protocol", "configuration", "conv_length") if name in both], []
     for key, part in both.groupby(by, sort=False):
-        found = _test_configuration(part, classes, resamples, seed)
-        tests += [dict(zip(by, key)) | test for test in found]
-    table = pd.DataFrame(tests)
-    table.loc[table["p"].notna(), "holm"] = holm(table["p"].dropna().tolist())
-    return table
+        tests += [dict(zip(by, key)) | test for test in _test_configuration(part, classes)]
+    return adjust(pd.DataFrame(tests).assign(family="all"), "family").drop(columns="family")
 
 # %% ../../nbs/91_compare.ipynb #69c2edea
 CLUSTERINGS = ("KMeans", "HDBSCAN")
@@ -189,19 +186,25 @@ def format_rows(rows: pd.DataFrame,    # returned by `differing_rows`
     return lines
 
 # %% ../../nbs/91_compare.ipynb #e347323b
+def _reach(row: dict) -> str:
+    "The difference of a test with what is known of it."
+    difference = write_interval(row["value"], row["low_holm"], row["high_holm"])
+    if row["repetitions"] < 2: return f"{difference}: one repetition in common"
+    alone = ", these units only" if row["units"] < FEW else ""
+    return f"{difference}{alone}, p {write_p(row['p_holm'])} after Holm"
+
 def _format_test(row: dict, by: list[str]) -> list[str]:
     "One paired test as two lines."
     return [f"  {_name(row, by)}: {row['metric']}, {row['rows']} rows, {row['units']} units, "
-            f"{row['moved']:.1%} given another class",
-            f"      {row['a']:.3f} -> {row['b']:.3f}   {row['difference']:+.3f} ({row['low']:+.3f} to "
-            f"{row['high']:+.3f}), p {row['p']:.3g}, after Holm {row['holm']:.3g}"]
+            f"{row['repetitions']} repetitions, {row['moved']:.1%} given another class",
+            f"      {row['a']:.3f} -> {row['b']:.3f}   {_reach(row)}"]
 
 def format_tests(tests: pd.DataFrame,   # returned by `paired_tests`
                  shown: int) -> list[str]:
     "Tests as lines, the least likely by chance first; equal configurations share one line."
     by, lines = [name for name in ("protocol", "configuration", "conv_length") if name in tests], []
     equal = tests[tests["equal"]].drop_duplicates(by)
-    unequal = tests[~tests["equal"]].sort_values(["holm", "p"], kind="stable")
+    unequal = tests[~tests["equal"]].sort_values(["p_holm", "p"], kind="stable")
     if len(unequal):
         limit = _limit(len(unequal), shown, "--rows gives more")
         lines.append(f"  {len(unequal)} tests, corrected together by Holm{limit}")

@@ -131,9 +131,12 @@ def redraw_head(model: PreTrainedModel) -> None:
     nn.init.normal_(head.weight, std=model.config.initializer_range)
     nn.init.zeros_(head.bias)
 
-def pretrained_classifier(folder: Path, classes: int, dropout: float) -> PreTrainedModel:
-    "The encoder of a checkpoint under a new output layer."
+def pretrained_classifier(folder: Path, classes: int, dropout: float,
+                          untrained: bool = False,   # draw the encoder's weights, too
+                          ) -> PreTrainedModel:
+    "The encoder of a checkpoint under a new output layer, or its untrained twin."
     config = with_dropout(AutoConfig.from_pretrained(folder, num_labels=classes), dropout)
+    if untrained: return AutoModelForSequenceClassification.from_config(config)
     model = AutoModelForSequenceClassification.from_pretrained(
         folder, config=config, ignore_mismatched_sizes=True, use_safetensors=True, dtype=torch.float32)
     redraw_head(model)
@@ -141,7 +144,7 @@ def pretrained_classifier(folder: Path, classes: int, dropout: float) -> PreTrai
 
 # %% ../../nbs/56_finetuning.ipynb #ba6cfbab
 def load_classifier(checkpoint: str,              # 'minilm', 'repository@revision', a folder, or 'scratch'
-                    options: dict,                # fields of Scratch; empty for a checkpoint
+                    options: dict,                # fields of Scratch; of a checkpoint: untrained
                     texts: list[str],             # training texts: scratch learns its tokens from them
                     classes: int,
                     recipe: FinetuningRecipe,
@@ -156,7 +159,7 @@ def load_classifier(checkpoint: str,              # 'minilm', 'repository@revisi
     folder = minilm_folder() if checkpoint == "minilm" else pull(checkpoint)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
-        return tokenizer, pretrained_classifier(folder, classes, recipe.dropout)
+        return tokenizer, pretrained_classifier(folder, classes, recipe.dropout, **options)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StudyError(f"No text classifier could be made of {folder.name}: {reason}") from None
