@@ -10,7 +10,6 @@ from ser_study.evaluation.classification import (
     macro_f1,
     precision,
     recall,
-    score_intervals,
     unweighted_accuracy,
     weighted_accuracy,
     weighted_f1,
@@ -27,7 +26,7 @@ answers = st.integers(1, 80).flatmap(
 def test_as_scikit_learn(pair, seed):
     true, predicted = map(np.array, pair)
     groups = np.random.default_rng(seed).integers(7, size=len(true))
-    counts = confusion_counts(true, predicted, 6, groups).sum(axis=0)
+    counts = confusion_counts(true, predicted, 6, groups, np.zeros(len(true))).sum(axis=(0, 1))
     assert np.array_equal(counts, theirs.confusion_matrix(true, predicted, labels=range(6)))
     p, r, f, support = theirs.precision_recall_fscore_support(
         true, predicted, labels=range(6), zero_division=np.nan
@@ -72,41 +71,27 @@ def test_a_class_only_predicted_counts_as_a_mistake():
     assert unweighted_accuracy(counts) == 3 / 4 and macro_f1(counts) == pytest.approx((6 / 7 + 0) / 2)
 
 
-def test_seeds_are_summed_and_units_keep_their_rows():
-    true, groups = np.array([0, 1, 0, 1, 1]), np.array(list("abcde"))
-    predicted = np.array([[0, 1, 0, 1, 1], [1, 1, 0, 0, 1]])
-    counts = confusion_counts(true, predicted, 2, groups)
-    assert (
-        counts.sum() == 10
-        and counts[0].tolist() == [[1, 1], [0, 0]]
-        and counts[3].tolist() == [[0, 0], [1, 1]]
+def test_seeds_and_units_keep_their_rows():
+    true, groups = np.array([0, 1, 0, 1, 1] * 2), np.array(list("abcde" * 2))
+    predicted, seeds = np.array([0, 1, 0, 1, 1, 1, 1, 0, 0, 1]), np.repeat([42, 7], 5)
+    counts = confusion_counts(true, predicted, 2, groups, seeds)
+    assert counts.shape == (2, 5, 2, 2) and counts.sum() == 10
+    assert counts[:, 0].tolist() == [[[0, 1], [0, 0]], [[1, 0], [0, 0]]], "a: seed 7, then 42"
+    assert counts[:, 3].tolist() == [[[0, 0], [1, 0]], [[0, 0], [0, 1]]]
+
+
+def test_the_order_of_rows_does_not_matter():
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(k, size=200) for k in (3, 3, 5, 4)]
+    true, predicted, units, seeds = rows
+    backwards = [column[::-1] for column in rows]
+    assert np.array_equal(
+        confusion_counts(true, predicted, 3, units, seeds),
+        confusion_counts(backwards[0], backwards[1], 3, backwards[2], backwards[3]),
     )
-    assert len(confusion_counts(true, predicted, 2, np.zeros(5))) == 5, "one speaker: rows are the units"
 
 
 def test_many_matrices_as_one_by_one():
     counts = np.random.default_rng(0).integers(0, 9, size=(4, 5, 3, 3))
     for score in (weighted_accuracy, unweighted_accuracy, macro_f1, weighted_f1, precision, recall, f1):
         np.testing.assert_allclose(score(counts), [[score(one) for one in row] for row in counts])
-
-
-def test_intervals_are_reproducible_and_widen_with_fewer_speakers():
-    rng = np.random.default_rng(1)
-    true = rng.integers(3, size=1200)
-    predicted = np.where(rng.random(1200) < 0.6, true, rng.integers(3, size=1200))
-    widths = []
-    for speakers in (8, 100):
-        skilled = np.where(rng.random(speakers)[np.arange(1200) % speakers] < 0.5, true, predicted)
-        counts = confusion_counts(true, skilled, 3, np.arange(1200) % speakers)
-        table = score_intervals(counts, 400, 3)
-        assert table.equals(score_intervals(counts, 400, 3)) and not table.equals(
-            score_intervals(counts, 400, 4)
-        )
-        widths.append(table.high[0] - table.low[0])
-    assert widths[0] > 1.5 * widths[1]
-
-
-def test_an_interval_of_a_class_that_never_occurs_is_missing():
-    counts = confusion_counts(np.array([0, 1] * 10), np.array([0, 1, 1, 1] * 5), 3, np.arange(20))
-    absent = score_intervals(counts, 100).query("`class` == 2")
-    assert absent[["value", "low", "high"]].isna().all().all() and (absent.support == 0).all()

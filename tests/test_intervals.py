@@ -1,106 +1,132 @@
-"""Intervals and paired tests: against scipy's permutation test, Holm by hand, and on simulated speakers."""
+"""Intervals: against scipy and statsmodels, by hand, and on simulated studies whose truth is known."""
 
 import numpy as np
+import pandas as pd
 import pytest
-from scipy.stats import permutation_test
-from ser_study.evaluation.classification import confusion_counts, macro_f1, weighted_accuracy
-from ser_study.evaluation.intervals import EXACT, holm, paired_difference
+from scipy.stats import ttest_1samp, ttest_rel
+from statsmodels.stats.multitest import multipletests
+from ser_study.evaluation.classification import macro_f1, unweighted_accuracy, weighted_accuracy
+from ser_study.evaluation.intervals import (
+    FEW,
+    adjust,
+    crossed_interval,
+    difference_interval,
+    placebo_interval,
+    refit_interval,
+    score_interval,
+    score_intervals,
+    student_interval,
+    write_interval,
+    write_p,
+)
+from ser_study.evaluation.simulation import Design, simulate_study
 
 
-def mean_of(sums: np.ndarray) -> np.ndarray:
-    "A mean as a function of sums: (..., 2) of values and their number."
-    return sums[..., 0] / sums[..., 1]
+def right_of_ten(right: np.ndarray) -> np.ndarray:
+    "(S, K) right answers of ten -> counts (S, K, 2, 2) of one class."
+    counts = np.zeros((*right.shape, 2, 2), dtype=int)
+    counts[..., 0, 0], counts[..., 0, 1] = right, 10 - right
+    return counts
 
 
-def with_ones(values: np.ndarray) -> np.ndarray:
-    return np.stack([values, np.ones_like(values)], axis=1)
-
-
-def scipys(a: np.ndarray, b: np.ndarray, resamples: int) -> float:
-    statistic = lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis)
-    return permutation_test(
-        (a, b),
-        statistic,
-        permutation_type="samples",
-        n_resamples=resamples,
-        vectorized=True,
-        rng=np.random.default_rng(0),
-    ).pvalue
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_exact_p_is_scipys(seed):
-    a, b = np.random.default_rng(seed).normal(size=(2, 9)) + [[0.6], [0]]
-    assert paired_difference(with_ones(a), with_ones(b), mean_of).p == pytest.approx(scipys(a, b, 10**5))
-
-
-@pytest.mark.parametrize("shift", [0.0, 0.3, 0.6])
-def test_random_p_is_scipys(shift):
-    a, b = np.random.default_rng(7).normal(size=(2, 40)) + [[shift], [0]]
-    assert len(a) > EXACT
-    assert paired_difference(with_ones(a), with_ones(b), mean_of, 20000).p == pytest.approx(
-        scipys(a, b, 20000), abs=0.015
+def test_one_training_repeated_is_the_paired_t_test_over_speakers():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(3, 9, size=(2, 12))
+    found = difference_interval(
+        right_of_ten(np.tile(first, (4, 1))), right_of_ten(np.tile(second, (4, 1))), weighted_accuracy
     )
+    expected = ttest_rel(first / 10, second / 10)
+    assert found.p == pytest.approx(expected.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
 
 
-def test_many_units_never_give_p_zero():
-    a, b = np.random.default_rng(0).normal(size=(2, 50)) + [[50], [0]]
-    assert paired_difference(with_ones(a), with_ones(b), mean_of, 999).p == 1 / 1000
+def test_few_speakers_leave_the_t_test_over_trainings():
+    rng = np.random.default_rng(1)
+    first, second = (right_of_ten(rng.integers(3, 9, size=(8, FEW - 1))) for _ in range(2))
+    found = difference_interval(first, second, weighted_accuracy)
+    by_seed = [weighted_accuracy(counts.sum(axis=1)) for counts in (first, second)]
+    assert found.p == pytest.approx(ttest_1samp(by_seed[0] - by_seed[1], 0).pvalue)
+    assert not found.population and found.units == FEW - 1
 
 
-def speakers_answers(rng, speakers: int, clips: int, shares) -> list[np.ndarray]:
-    "Counts of systems that are right with a speaker's own chance, plus an advantage of the system."
-    who = np.repeat(np.arange(speakers), clips)
-    true = rng.integers(3, size=len(who))
-    ease = rng.uniform(0.3, 0.6, size=speakers)[who]
-    return [
-        confusion_counts(
-            true, np.where(rng.random(len(who)) < ease + share, true, rng.integers(3, size=len(who))), 3, who
-        )
-        for share in shares
-    ]
+def test_f1_is_the_mean_over_seeds_not_that_of_pooled_counts():
+    counts = np.array([[[[8, 2], [5, 5]]] * 7, [[[2, 8], [0, 10]]] * 7])
+    found = score_interval(counts, macro_f1)
+    assert found.value == pytest.approx(np.mean([macro_f1(counts[s, 0]) for s in (0, 1)]))
+    assert found.value != pytest.approx(float(macro_f1(counts.sum(axis=(0, 1)))))
+
+
+def test_one_repetition_has_a_value_and_no_bounds():
+    found = score_interval(right_of_ten(np.full((1, 20), 7)), weighted_accuracy)
+    assert found.value == 0.7 and np.isnan([found.low, found.high, found.p, found.detectable]).all()
+    table = score_intervals(right_of_ten(np.full((1, 20), 7)))
+    assert table.low.isna().all() and table.value[0] == 0.7
+
+
+def test_what_does_not_vary_is_exact():
+    same = right_of_ten(np.full((5, 9), 6))
+    found = difference_interval(same, same, weighted_accuracy)
+    assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
+
+
+def test_the_interval_widens_with_fewer_speakers_and_with_fewer_trainings():
+    rng = np.random.default_rng(2)
+
+    def width(repetitions: int, speakers: int) -> float:
+        studies = [simulate_study(Design(repetitions, speakers, shift=3.9), rng) for _ in range(12)]
+        found = [difference_interval(*study, unweighted_accuracy) for study in studies]
+        return float(np.mean([one.high - one.low for one in found]))
+
+    assert width(10, 40) < width(10, 10) and width(20, 10) < width(5, 10)
 
 
 @pytest.mark.parametrize("metric", [weighted_accuracy, macro_f1])
 def test_alike_systems_rarely_differ(metric):
-    "Of 300 pairs of equal systems about 15 have p <= 0.05; 5 to 28 lie within 3 standard errors."
-    rng = np.random.default_rng(1)
-    p = np.array(
-        [paired_difference(*speakers_answers(rng, 10, 20, (0, 0)), metric, 200).p for _ in range(300)]
-    )
-    assert 5 <= (p <= 0.05).sum() <= 28 and abs(np.median(p) - 0.5) < 0.1
-
-
-def test_the_interval_covers_the_true_difference():
-    "An advantage of 0.2 over a chance answer that is right in 1 of 3 is worth 0.2 * 2 / 3."
-    rng = np.random.default_rng(2)
-    found = [
-        paired_difference(*speakers_answers(rng, 30, 12, (0.2, 0)), weighted_accuracy, 400)
-        for _ in range(200)
-    ]
-    covered = np.mean([one.low <= 0.2 * 2 / 3 <= one.high for one in found])
-    assert 0.89 <= covered <= 0.99
-    assert np.mean([one.difference for one in found]) == pytest.approx(0.2 * 2 / 3, abs=0.01)
-    assert np.mean([one.p < 0.05 for one in found]) > 0.9, "such a difference is seen"
-
-
-def test_pairing_helps_where_speakers_differ():
-    "Speakers differ much, systems little: swaps within a speaker see what an unpaired comparison cannot."
+    "Of 200 simulated pairs of equal systems, about 10 may be told apart; 18 is 2.6 standard errors more."
     rng = np.random.default_rng(3)
-    ease = rng.normal(size=20) * 5
-    a, b = ease + 1 + rng.normal(size=20) * 0.1, ease + rng.normal(size=20) * 0.1
-    assert paired_difference(with_ones(a), with_ones(b), mean_of).p < 0.01
-    assert paired_difference(with_ones(a), with_ones(rng.permutation(b)), mean_of).p > 0.05
+    studies = [simulate_study(Design(5, 10, shift=3.9), rng) for _ in range(200)]
+    p = np.array([difference_interval(*study, metric).p for study in studies])
+    assert (p < 0.05).sum() <= 18
+
+
+def test_a_system_against_itself_is_rarely_found():
+    rng = np.random.default_rng(4)
+    studies = [simulate_study(Design(10, 20, shift=3.9), rng)[0] for _ in range(150)]
+    p = np.array([placebo_interval(counts, unweighted_accuracy).p for counts in studies])
+    assert (p < 0.05).mean() <= 0.1
 
 
 def test_pairs_must_fit():
     with pytest.raises(ValueError, match="not paired"):
-        paired_difference(np.ones((4, 2)), np.ones((5, 2)), mean_of)
+        difference_interval(np.ones((2, 7, 2, 2)), np.ones((2, 8, 2, 2)), weighted_accuracy)
 
 
-def test_holm_by_hand():
-    assert holm([0.04, 0.001, 0.02, 0.5]) == pytest.approx(
-        [0.08, 0.004, 0.06, 0.5]
-    )  # sorted: 4 x .001, 3 x .02, 2 x .04, 1 x .5
-    assert holm([0.02, 0.03]) == pytest.approx([0.04, 0.04]), "never below an earlier one"
-    assert holm([0.9, 0.8]) == pytest.approx([1, 1]), "never above 1"
+def test_the_interval_of_a_mean_is_that_of_its_t_test():
+    sample = 0.2 + 0.1 * np.sqrt(6 / 1.2) * np.array([-1, 1, -1, 1, -1, 1])  # standard error .1
+    expected, found = ttest_1samp(sample, 0), student_interval(0.2, 0.1, 5, 6, 6)
+    assert found.p == pytest.approx(expected.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
+
+
+def test_refits_of_odd_numbers_of_speakers():
+    "Half of seven is three: the variance is 3/4 of that between the halves."
+    assert refit_interval(0.5, np.array([0.4, 0.6]), 7).error == pytest.approx(
+        np.sqrt(3 / 4) * np.std([0.4, 0.6], ddof=1)
+    )
+
+
+def test_holm_is_statsmodels_in_each_family():
+    rng = np.random.default_rng(5)
+    rows = [student_interval(rng.normal(), 1.0, 9, 10, 20)._asdict() for _ in range(9)]
+    table = pd.DataFrame(rows).assign(family=["a", "b", "a"] * 3)
+    table.loc[4, "p"] = np.nan
+    found = adjust(table, "family")
+    for _, part in found.dropna(subset="p").groupby("family"):
+        assert np.allclose(part.p_holm, multipletests(part.p, method="holm")[1])
+        assert ((part.p_holm < 0.05) == ((part.low_holm > 0) | (part.high_holm < 0))).all()
+    assert found.loc[4, ["p_holm", "low_holm"]].isna().all() and found.index.equals(table.index)
+
+
+def test_words():
+    assert write_p(0.0) == write_p(5e-224) == "< 0.001" and write_p(0.001) == "0.001"
+    assert write_interval(0.1, np.nan, np.nan, 2) == "+0.10 [no interval]"

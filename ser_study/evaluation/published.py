@@ -66,25 +66,25 @@ def verdict(published: float, low: float, high: float, comparable: str, ran: boo
     if comparable not in COMPARABLE:
         raise ValueError(f"comparable {comparable!r} is not one of {tuple(COMPARABLE)}")
     if not ran: return "untested"
-    if np.isnan(low): return "not defined here"
     if np.isnan(published): return "no published number"
     if comparable == "demo": return "demo: no verdict"
-    if low <= published <= high:
-        return "reproduced" if comparable == "reproduction" else "published value inside our interval"
+    if comparable == "replication": return "another corpus or checkpoint: no verdict"
+    if np.isnan(low): return "no interval"
+    if low <= published <= high: return "reproduced"
     return "published value above ours" if published > high else "published value below ours"
 
 # %% ../../nbs/64_published.ipynb #4609f5c2
 RESULTS = ["paper", "item", "row", "column", "protocol", "corpus", "profile", "published", "reproduced",
-           "low", "high", "n", "seeds", "comparable", "verdict"]
+           "low", "high", "error", "freedom", "n", "units", "seeds", "comparable", "verdict"]
 
 def _in_place(row: str, stands_for) -> str:
     "`MiniLM in place of DistilBERT`, where a substitute stands for another row."
     return f"{row} in place of {stands_for}" if isinstance(stands_for, str) and stands_for != row else row
 
-def join_published(paper: str,             # "01_toh2025_hybrid_clustering"
-                     ours: pd.DataFrame,     # columns of `essay.RESULT`; stands_for: a published row
-                     corpus: str, profile: str, comparable: str,
-                     ) -> pd.DataFrame:      # RESULTS
+def join_published(paper: str,           # "01_toh2025_hybrid_clustering"
+                   ours: pd.DataFrame,   # columns of `essay.RESULT`; stands_for: a published row
+                   corpus: str, profile: str, comparable: str,
+                   ) -> pd.DataFrame:    # RESULTS
     "results.csv: every row of ours with its published number, then the published numbers without an answer."
     theirs = load_published(paper).rename(columns={"value": "published"}).drop(columns=["unit", "source"])
     ours = ours.assign(key=ours.stands_for.fillna(ours.row))
@@ -94,6 +94,7 @@ def join_published(paper: str,             # "01_toh2025_hybrid_clustering"
     table = pd.concat([joined, theirs[silent].assign(protocol="paper")], ignore_index=True)
     table = table.assign(paper=paper, corpus=corpus, profile=profile, comparable=comparable)
     table["row"] = [_in_place(*names) for names in zip(table["row"], table["stands_for"])]
-    values = zip(table.published, table.low, table.high, table.n.notna())
-    table["verdict"] = [verdict(value, low, high, comparable, ran) for value, low, high, ran in values]
-    return table[RESULTS].astype(dict(n="Int64", seeds="Int64"))
+    kinds = np.where(table["stands_for"].notna() & (comparable == "reproduction"), "replication", comparable)
+    values = zip(table.published, table.low, table.high, kinds, table.n.notna())
+    table["verdict"] = [verdict(*value) for value in values]
+    return table[RESULTS].astype(dict.fromkeys(["n", "units", "seeds"], "Int64"))

@@ -7,11 +7,12 @@ __all__ = ['RESULT', 'Answer', 'result', 'Given', 'Recordings', 'Study']
 
 # %% ../../nbs/73_essay.ipynb #8b7485c8
 from functools import cached_property
-import pandas as pd
+import numpy as np, pandas as pd
 from IPython.display import SVG, Markdown, display, update_display
 from ..data.corpora import load_corpora
 from ..data.screening import DEFECT, screen
 from ..data.utterances import Reading
+from ..evaluation.intervals import Interval, student_interval
 from ..evaluation.published import join_published
 from ..features.extraction import Extraction, extract_clips, extract_texts
 from ..features.store import FeatureStore
@@ -36,14 +37,18 @@ class Answer:
 # %% ../../nbs/73_essay.ipynb #a516005a
 def result(item: str, row: str, column: str,    # Table 2, BiLSTM, weighted F1
            protocol: str,                       # paper or corrected
-           value: float, low: float, high: float,
+           value: Interval | float,             # or an exact number, such as a count
            n: int,                              # utterances behind it
-           seeds: int = 1,
            stands_for: str | None = None,       # the published row that a substitute stands for
            ) -> dict:
     "One row of results.csv."
-    return dict(item=item, row=row, column=column, protocol=protocol, reproduced=float(value), low=float(low),
-                high=float(high), n=int(n), seeds=seeds, stands_for=stands_for)
+    exact = not isinstance(value, Interval)
+    if exact: value = Interval(value, value, value, np.nan, 0., np.nan, np.nan, 1, 0)
+    found = dict(reproduced=value.value, low=value.low, high=value.high, error=value.error,
+                 freedom=value.freedom)
+    return dict(item=item, row=row, column=column, protocol=protocol,
+                **{name: float(number) for name, number in found.items()}, n=int(n),
+                units=None if exact else value.units, seeds=value.repetitions, stands_for=stands_for)
 
 # %% ../../nbs/73_essay.ipynb #3b8d9d6b
 class Given:
@@ -67,9 +72,9 @@ class Given:
 
     @cached_property
     def seeds(self) -> list[int]:
-        "From the parameter `seed` on; where `n_seeds` is 0, two on demo corpora and five on others."
+        "From the parameter `seed` on; where `n_seeds` is 0, two on demo corpora and ten on others."
         first = self.parameters["seed"]
-        return list(range(first, first + self.given("n_seeds", demo=2, real=5)))
+        return list(range(first, first + self.given("n_seeds", demo=2, real=10)))
 
     def given(self, name: str, demo, real):
         "A parameter; where it is 0 or empty, the value for demo corpora or for real ones."
@@ -121,7 +126,8 @@ class Recordings(Given):
         return extract_texts(self.store, texts, encoders, self.stage)
 
 # %% ../../nbs/73_essay.ipynb #ada8912e
-RESULT = ("item", "row", "column", "protocol", "reproduced", "low", "high", "n", "seeds", "stands_for")
+RESULT = ("item", "row", "column", "protocol", "reproduced", "low", "high", "error", "freedom", "n", "units",
+          "seeds", "stands_for")
 
 class Study(Recordings):
     "One run of one paper's notebook, from its recordings to its report."
