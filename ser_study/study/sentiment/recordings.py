@@ -55,14 +55,14 @@ def table1(clips: pd.DataFrame,     # sentiment, duration (s)
     for row, (statistic, unit) in DURATIONS.items():
         for name, durations in of_class.items():
             value = durations.agg(statistic) * unit
-            rows.append(result("Table 1", row, name, "paper", value, value, value, len(durations)))
+            rows.append(result("Table 1", row, name, "paper", value, len(durations)))
     return rows
 
 def corpus_text(clips: pd.DataFrame) -> list[dict]:
     "The shortest and the longest clip (s) and the clips per class, as in the paper's text (section V.A)."
     values = {"shortest clip": clips.duration.min(), "longest clip": clips.duration.max(),
               "clips per class": len(clips) / 3}
-    return [result("Text", "corpus", column, "paper", value, value, value, len(clips))
+    return [result("Text", "corpus", column, "paper", value, len(clips))
             for column, value in values.items()]
 
 # %% ../../../nbs/78_sentiment_recordings.ipynb #b48a180c
@@ -89,7 +89,7 @@ def quality_results(quality: pd.DataFrame) -> list[dict]:
             for end, share in (("low", .05), ("high", .95)):
                 value = own[column].quantile(share)
                 column_name = f"{what}, {end}"
-                rows.append(result("Figs 2-4", name, column_name, "paper", value, value, value, len(own)))
+                rows.append(result("Figs 2-4", name, column_name, "paper", value, len(own)))
     return rows
 
 # %% ../../../nbs/78_sentiment_recordings.ipynb #36c30219
@@ -131,6 +131,5 @@ def course_results(courses: np.ndarray,         # (n, 50)
                    ) -> list[dict]:
     "Lowest and highest mean rate in the central part of a clip, over all classes (paper 05, Fig 5)."
     centre = np.array([courses[sentiments == name, CENTRE].mean(axis=0) for name in CLASSES])
-    return [result("Fig 5", "all classes", f"ZCR in the central segment, {end}", "paper", value, value, value,
-                   len(courses))
+    return [result("Fig 5", "all classes", f"ZCR in the central segment, {end}", "paper", value, len(courses))
             for end, value in (("low", centre.min()), ("high", centre.max()))]
