@@ -79,7 +79,8 @@ def measure_quality(clips: pd.DataFrame,    # path, sentiment, speaker
     "Mean zero-crossing rate (sign changes per sample) and flatness of each clip, at 16 kHz."
     run = Parallel(workers, backend="threading")
     measured = run(delayed(_measure)(path) for path in clips.path)
-    return pd.DataFrame(measured).assign(sentiment=clips.sentiment.to_numpy(), speaker=clips.speaker.to_numpy())
+    known = clips[["sentiment", "speaker"]].reset_index(drop=True)
+    return pd.DataFrame(measured).join(known)
 
 def is_noisy(quality: pd.DataFrame) -> pd.Series:
     "Which clips are above both of NOISY."
@@ -116,7 +117,7 @@ def describe_quality(quality: pd.DataFrame) -> str:
             "0.20-0.50 and ZCR 0.02-0.07 off its figures. ZCR counts sign changes per sample: at 48 kHz, the "
             f"rate of its recordings, our median of {median:.3f} would be about {median / 3:.3f}.")
 
-# %% ../../../nbs/78_sentiment_recordings.ipynb #dba4fe1a
+# %% ../../../nbs/78_sentiment_recordings.ipynb #e58d305a
 HALVES = 20     # random halves of the voices
 
 def _noise_gap(noisy: pd.Series, positive: pd.Series) -> float:
@@ -129,12 +130,13 @@ def compare_noise(quality: pd.DataFrame, seed: int) -> Interval | float:
     value, voices, rng = _noise_gap(noisy, positive), quality.speaker.unique(), np.random.default_rng(seed)
     if len(voices) < FEW: return value
     halves = [quality.speaker.isin(rng.permutation(voices)[:len(voices) // 2]) for _ in range(HALVES)]
-    return refit_interval(value, np.array([_noise_gap(noisy[half], positive[half]) for half in halves]), len(voices))
+    by_half = np.array([_noise_gap(noisy[half], positive[half]) for half in halves])
+    return refit_interval(value, by_half, len(voices))
 
 def noise_results(quality: pd.DataFrame, seed: int) -> list[dict]:
     "A row of results.csv: noisy clips, positive minus the others (paper 05, section V.A)."
-    return [result("Figs 2-4", "noisy clips", "positive minus the others", "paper", compare_noise(quality, seed),
-                   len(quality))]
+    return [result("Figs 2-4", "noisy clips", "positive minus the others", "paper",
+                   compare_noise(quality, seed), len(quality))]
 
 # %% ../../../nbs/78_sentiment_recordings.ipynb #da7a6cff
 CENTRE = slice(10, 40)   # of the 50 points of a course: what the paper calls the central segment

@@ -82,7 +82,7 @@ def cut_segments(clips: pd.DataFrame,          # of `screen`, with sentiment
     alone = bool(count_balanced(clips).median() >= voice_clips)
     return Segments(table.join(clips, on="clip"), describe_frames(parts), alone)
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #6726b9b4
+# %% ../../../nbs/78a_sentiment_segments.ipynb #95b465e8
 def balance_clips(clips: pd.DataFrame,     # speaker, sentiment
                   seed: int) -> pd.DataFrame:
     "Of each voice as many clips of every sentiment as it has of its rarest; `clip` is the number of each."
@@ -99,7 +99,7 @@ def describe_balance(clips: pd.DataFrame, balanced: pd.DataFrame) -> str:
     return (f"Of {len(clips)} clips ({had}) **{len(balanced)} are studied**, {len(balanced) // len(CLASSES)} "
             "of each sentiment, equally many of each within every voice.")
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #98c4f1a6
+# %% ../../../nbs/78a_sentiment_segments.ipynb #e5e9bb7d
 def segment_results(segments: Segments) -> list[dict]:
     "The shortest and the longest segment in seconds (paper 05, section V.C)."
     seconds = segments.table.seconds

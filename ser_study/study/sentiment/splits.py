@@ -59,7 +59,7 @@ def sides_table(segments: Segments, seed: int, folds: int) -> pd.DataFrame:
     return groups.agg(splits=("rows", "size"), segments=("rows", "mean"), clips=("groups", "mean"),
                       sides_that_lack_a_class=("lacking", "sum")).reset_index()
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #58512aa7
+# %% ../../../nbs/78b_sentiment_splits.ipynb #276ba34f
 CONTROL = 1 / 3      # of the clips of several segments, in each voice and class
 
 def keep_segments(segments: Segments, seed: int) -> np.ndarray:
@@ -98,7 +98,7 @@ def _rank_training(segments: Segments, split: Split, kept: np.ndarray, seed: int
     firsts = rows[~rows.again].sort_values("other", kind="stable")
     return rows.assign(clip_rank=rows.key.map(firsts.groupby("stratum").cumcount().set_axis(firsts.key)))
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #43c18a8e
+# %% ../../../nbs/78b_sentiment_splits.ipynb #9fcf394d
 def level_training(segments: Segments,
                    splits: list[Split],      # of all ways
                    kept: np.ndarray,         # rows that they divide
@@ -130,13 +130,13 @@ def split_by_way(segments: Segments, alone: bool, seed: int, folds: int) -> dict
         for way, splits in ways.items(): found[way] += [next(levelled) for _ in splits]
     return found
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #c3f94beb
+# %% ../../../nbs/78b_sentiment_splits.ipynb #c085bd9f
 def count_siblings(segments: Segments, split: Split) -> float:
     "Share of the test segments of which another segment of the same clip is trained on."
     return float(np.isin(segments.clips[split.test], segments.clips[split.train]).mean())
 
 def ways_table(segments: Segments, splits: dict[str, list[Split]]) -> pd.DataFrame:
-    "For each way: splits, segments and clips trained on (a mean), and the share of tested ones with a sibling."
+    "For each way: splits, mean segments and clips trained on, share of tested ones with a sibling there."
     rows = []
     for way, parts in splits.items():
         clips = [len(set(segments.clips[split.train])) for split in parts]
