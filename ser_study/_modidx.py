@@ -2463,6 +2463,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                             'ser_study/study/sentiment/segments.py'),
                                                     'ser_study.study.sentiment.segments.describe_layers': ( 'sentiment_segments.html#describe_layers',
                                                                                                             'ser_study/study/sentiment/segments.py'),
+                                                    'ser_study.study.sentiment.segments.describe_pieces': ( 'sentiment_segments.html#describe_pieces',
+                                                                                                            'ser_study/study/sentiment/segments.py'),
                                                     'ser_study.study.sentiment.segments.describe_setting': ( 'sentiment_segments.html#describe_setting',
                                                                                                              'ser_study/study/sentiment/segments.py'),
                                                     'ser_study.study.sentiment.segments.distance_elsewhere': ( 'sentiment_segments.html#distance_elsewhere',

@@ -127,7 +127,7 @@ def _draw_differences(table: pd.DataFrame,     # of `judge`
 
 def plot_leakage(differences: pd.DataFrame,    # of `compare_ways`
                  ) -> plt.Figure:
-    "What each model gains with siblings in training, its control, their difference, and what the voice is worth."
+    "What each model gains with siblings in training, its control, the leakage, and what the voice is worth."
     kinds = [f"gain of clips of {kind}" for kind in KINDS]
     shown = differences[differences.what.isin([*kinds, LEAKAGE, VOICE])]
     shown = shown.assign(row=shown.scope + ": " + shown.model, protocol=shown.what)

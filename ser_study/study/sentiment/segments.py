@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ENCODERS', 'LAYERS', 'Segments', 'describe_frames', 'count_balanced', 'cut_segments', 'balance_clips',
-           'describe_balance', 'segment_results', 'name_scope', 'describe_setting', 'segment_means', 'clip_distances',
-           'table2', 'distance_elsewhere', 'describe_distances', 'choose_encoders', 'draw_clips', 'describe_layers',
-           'uneven_cuts', 'build_encoder', 'encode_segments', 'describe_encoded']
+           'describe_balance', 'segment_results', 'name_scope', 'describe_setting', 'describe_pieces', 'segment_means',
+           'clip_distances', 'table2', 'distance_elsewhere', 'describe_distances', 'choose_encoders', 'draw_clips',
+           'describe_layers', 'uneven_cuts', 'build_encoder', 'encode_segments', 'describe_encoded']
 
 # %% ../../../nbs/78a_sentiment_segments.ipynb #13dc77d8
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ def cut_segments(clips: pd.DataFrame,          # of `screen`, with sentiment
     alone = bool(count_balanced(clips).median() >= voice_clips)
     return Segments(table.join(clips, on="clip"), describe_frames(parts), alone)
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #95b465e8
+# %% ../../../nbs/78a_sentiment_segments.ipynb #4c0b6a92
 def balance_clips(clips: pd.DataFrame,     # speaker, sentiment
                   seed: int) -> pd.DataFrame:
     "Of each voice as many clips of every sentiment as it has of its rarest; `clip` is the number of each."
@@ -99,7 +99,7 @@ def describe_balance(clips: pd.DataFrame, balanced: pd.DataFrame) -> str:
     return (f"Of {len(clips)} clips ({had}) **{len(balanced)} are studied**, {len(balanced) // len(CLASSES)} "
             "of each sentiment, equally many of each within every voice.")
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #e5e9bb7d
+# %% ../../../nbs/78a_sentiment_segments.ipynb #089db01d
 def segment_results(segments: Segments) -> list[dict]:
     "The shortest and the longest segment in seconds (paper 05, section V.C)."
     seconds = segments.table.seconds
@@ -121,6 +121,13 @@ def describe_setting(segments: Segments) -> str:
     lengths = f"{table.seconds.min():.2f} to {table.seconds.max():.2f} s"
     return (f"{table['clip'].nunique()} clips give {len(table)} segments of {lengths}. {setting}. "
             f"Intervals are over {over}: they speak of **{name_scope(voices)}**.")
+
+def describe_pieces(segments: Segments) -> str:
+    "Markdown: how many segments clips have, and how long they are."
+    table, sizes = segments.table, segments.table["clip"].value_counts()
+    return (f"{len(sizes)} clips give {len(table)} segments of {table.seconds.min():.2f} to "
+            f"{table.seconds.max():.2f} s. **{(sizes >= 3).mean():.0%} of the clips have three or more**, "
+            f"{(sizes == 1).sum()} have one.")
 
 # %% ../../../nbs/78a_sentiment_segments.ipynb #f4d0d7d4
 def segment_means(segments: Segments) -> np.ndarray:   # (n, 20)
