@@ -15,7 +15,7 @@ from ...data.preparation import segments as cut_bounds
 from ...evaluation.intervals import Interval
 from ..reporting import interval_plot, use_style
 from .fits import Fitted
-from .questions import KINDS, LEAKAGE, PRINTED, VOICE
+from .questions import KINDS, LEAKAGE, VOICE
 from .recordings import CLASSES, NOISY
 from .splits import PROTOCOLS
 
@@ -125,6 +125,7 @@ def _draw_differences(table: pd.DataFrame,     # of `judge`
     figure.set_size_inches(WIDE, figure.get_figheight())
     return figure
 
+# %% ../../../nbs/78f_sentiment_figures.ipynb #9235d04c
 def plot_leakage(differences: pd.DataFrame,    # of `compare_ways`
                  ) -> plt.Figure:
     "What each model gains with siblings in training, its control, the leakage, and what the voice is worth."

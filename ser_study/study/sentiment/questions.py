@@ -48,7 +48,7 @@ def write_judged(table: pd.DataFrame,     # of `judge`
                                detectable=table.detectable, matters=table.matters, speaks_of=table.speaks_of,
                                verdict=table.verdict)
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #10c94798
+# %% ../../../nbs/78e_sentiment_questions.ipynb #249df98d
 def compare_placebos(fitted: list[Fitted]) -> pd.DataFrame:    # system, protocol, and the fields of Interval
     "UA of every model in even repetitions minus that in odd ones."
     return pd.DataFrame([
@@ -104,7 +104,7 @@ def count_ways(fitted: list[Fitted],     # of `fit_ways`
         for name in part.configurations: counts.setdefault((scope, name), {})[way] = count_kinds(part, name)
     return counts
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #afade72f
+# %% ../../../nbs/78e_sentiment_questions.ipynb #e3af9f79
 GAIN = f"{WAYS[0]} minus {WAYS[1]}"
 VOICE = f"{WAYS[1]} minus {WAYS[2]}"
 LEAKAGE = "leakage"
@@ -191,7 +191,7 @@ def change_results(fitted: Fitted, changes: pd.DataFrame) -> list[dict]:
         rows.append(result("Question 2", PRINTED["MLP"], column, "paper", compare_printed(fitted, metric), n))
     return rows
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #cdb32a6c
+# %% ../../../nbs/78e_sentiment_questions.ipynb #c4edbc2c
 def compare_weights(fitted: Fitted,        # of two configurations: without and with weights
                     ) -> pd.DataFrame:     # metric, the values of both, the fields of Interval
     "What class weights add, in UA, macro F1 and accuracy."
@@ -242,6 +242,7 @@ def _say_gain(r) -> str:
     "What a row says of one of GAINS."
     return say(r, "is there", "is negative", "is too small to matter: nothing is left", "is not shown")
 
+# %% ../../../nbs/78e_sentiment_questions.ipynb #ab41adb8
 def summarise_leakage(differences: pd.DataFrame) -> list[str]:
     "Lines of Markdown: for each of GAINS, in how many comparisons it is there, and the largest."
     lines = []

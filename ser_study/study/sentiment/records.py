@@ -58,6 +58,7 @@ def list_assumptions(encoders: dict[str, str],      # checkpoint -> its name in 
         ("sentiments", "happiness positive; anger, sadness, fear, disgust negative; neutral, calm neutral; "
          "surprise left out", "the Albanian recordings are not published; another corpus stands in")]
 
+# %% ../../../nbs/78g_sentiment_records.ipynb #1224d646
 def note_assumptions(study: Study, encoders: dict[str, str]) -> None:
     "Note them all in the study."
     listed = list_assumptions(encoders, study.settings.checkpoints["hubert"], count_folds(study),
