@@ -59,7 +59,7 @@ def sides_table(segments: Segments, seed: int, folds: int) -> pd.DataFrame:
     return groups.agg(splits=("rows", "size"), segments=("rows", "mean"), clips=("groups", "mean"),
                       sides_that_lack_a_class=("lacking", "sum")).reset_index()
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #bd8ac600
+# %% ../../../nbs/78b_sentiment_splits.ipynb #b6ade94b
 CONTROL = 1 / 3      # of the clips of several segments, in each voice and class
 
 def keep_segments(segments: Segments, seed: int) -> np.ndarray:
@@ -77,15 +77,15 @@ def keep_segments(segments: Segments, seed: int) -> np.ndarray:
 WAYS = ("random segments", "whole clips", "held-out voices")
 
 def way_folds(segments: Segments, way: str, rows: np.ndarray, seed: int, folds: int) -> list[Split]:
-    """Folds of some rows in one of WAYS. What validates is set aside in the same way: random segments, or whole
-    clips, also where voices are held out."""
+    "Folds of some rows in one of WAYS. Whole clips validate, or random segments where these are tested."
     labels, clips, voices = segments.labels[rows], segments.clips[rows], segments.voices[rows]
+    rng = np.random.default_rng(seed)
     groups = np.arange(len(rows)) if way == "random segments" else clips
     if way == "random segments": outer = stratified_folds(labels, folds, seed)
     elif way == "whole clips": outer = grouped_folds(labels, clips, folds, seed)
     elif len(set(voices)) > folds: outer = grouped_folds(labels, voices, folds, seed)
     else: outer = leave_one_out(voices)
-    return [set_aside(split, groups, VALIDATION, seed) for split in outer]
+    return [set_aside(split, groups, VALIDATION, rng, labels) for split in outer]
 
 def _rank_training(segments: Segments, split: Split, kept: np.ndarray, seed: int) -> pd.DataFrame:
     """Training rows: row, stratum (class, one or several segments), clip_rank (of its clip in the stratum;
@@ -100,7 +100,7 @@ def _rank_training(segments: Segments, split: Split, kept: np.ndarray, seed: int
     firsts = rows[~rows.again].sort_values("other", kind="stable")
     return rows.assign(clip_rank=rows.key.map(firsts.groupby("stratum").cumcount().set_axis(firsts.key)))
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #b2cf1a1f
+# %% ../../../nbs/78b_sentiment_splits.ipynb #8c85f344
 def level_training(segments: Segments,
                    splits: list[Split],      # of all ways
                    kept: np.ndarray,         # rows that they divide
@@ -132,7 +132,7 @@ def split_by_way(segments: Segments, alone: bool, seed: int, folds: int) -> dict
         for way, splits in ways.items(): found[way] += [next(levelled) for _ in splits]
     return found
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #0f758993
+# %% ../../../nbs/78b_sentiment_splits.ipynb #f9c22a9a
 def count_siblings(segments: Segments, split: Split) -> float:
     "Share of the test segments of which another segment of the same clip is trained on."
     return float(np.isin(segments.clips[split.test], segments.clips[split.train]).mean())
