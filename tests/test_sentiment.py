@@ -96,6 +96,18 @@ def test_thinning_takes_no_sibling_of_a_tested_segment():
         assert np.array_equal(had, has) and had.any()
     assert all(count_siblings(segments, split) == 0 for split in whole)
 
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_very_few_clips_still_leave_something_to_train_on(seed):
+    "Twelve clips, of which a split may have none of one kind in a class."
+    rng = np.random.default_rng(seed)
+    clip = np.repeat(np.arange(12), rng.integers(1, 4, 12))
+    table = pd.DataFrame(dict(clip=clip, utterance=clip.astype(str), audio_key=clip.astype(str),
+                              speaker="one", sentiment=np.array(CLASSES)[clip % 3]))
+    segments = Segments(table, {}, True)
+    for splits in split_by_way(segments, True, seed % 1000, folds=2).values():
+        assert all(len(split.train) >= 1 for split in splits)
+
 def answers_of(segments: Segments, way: str, rows: np.ndarray, wrong) -> Fitted:
     "Four repetitions of answers, of which some are wrong: `wrong(repetition) -> (rows,)`."
     tables = []

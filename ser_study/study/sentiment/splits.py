@@ -59,7 +59,7 @@ def sides_table(segments: Segments, seed: int, folds: int) -> pd.DataFrame:
     return groups.agg(splits=("rows", "size"), segments=("rows", "mean"), clips=("groups", "mean"),
                       sides_that_lack_a_class=("lacking", "sum")).reset_index()
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #b6ade94b
+# %% ../../../nbs/78b_sentiment_splits.ipynb #9c1b5829
 CONTROL = 1 / 3      # of the clips of several segments, in each voice and class
 
 def keep_segments(segments: Segments, seed: int) -> np.ndarray:
@@ -87,31 +87,34 @@ def way_folds(segments: Segments, way: str, rows: np.ndarray, seed: int, folds: 
     else: outer = leave_one_out(voices)
     return [set_aside(split, groups, VALIDATION, rng, labels) for split in outer]
 
-def _rank_training(segments: Segments, split: Split, kept: np.ndarray, seed: int) -> pd.DataFrame:
-    """Training rows: row, stratum (class, one or several segments), clip_rank (of its clip in the stratum;
-    siblings of tested segments first), again (whether the clip has an earlier row), in random order."""
+def _rank_training(segments: Segments, split: Split, kept: np.ndarray, seed: int,
+                   by_kind: bool) -> pd.DataFrame:
+    """Training rows in random order: row, stratum (class; by kind also one or several segments), clip_rank (of
+    its clip in the stratum; siblings of tested segments first), again (the clip has an earlier row)."""
     sizes = pd.Series(segments.clips[kept]).value_counts()
     rows = pd.DataFrame(dict(row=split.train, key=segments.clips[split.train]))
     rows = rows.sample(frac=1, random_state=seed)
     several = rows.key.map(sizes) > 1
-    rows["stratum"] = 2 * segments.labels[rows.row] + several
+    rows["stratum"] = 2 * segments.labels[rows.row] + (several & by_kind)
     rows["other"] = ~rows.key.isin(segments.clips[split.test])
     rows["again"] = rows.key.duplicated()
     firsts = rows[~rows.again].sort_values("other", kind="stable")
     return rows.assign(clip_rank=rows.key.map(firsts.groupby("stratum").cumcount().set_axis(firsts.key)))
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #8c85f344
+# %% ../../../nbs/78b_sentiment_splits.ipynb #358d09fe
 def level_training(segments: Segments,
                    splits: list[Split],      # of all ways
                    kept: np.ndarray,         # rows that they divide
                    seed: int,
                    ) -> list[Split]:
     "The splits with training sides of equally many clips and segments, in each class and kind of clip."
-    ranked = [_rank_training(segments, split, kept, seed) for split in splits]
     def least(size: str, parts: list[pd.DataFrame]) -> pd.Series:
         counts = [part.groupby("stratum")[size].agg("nunique" if size == "key" else "size") for part in parts]
         return pd.concat(counts, axis=1).fillna(0).min(axis=1)
-    clips = least("key", ranked)
+    for by_kind in (True, False):
+        ranked = [_rank_training(segments, split, kept, seed, by_kind) for split in splits]
+        clips = least("key", ranked)
+        if clips.min() > 0: break
     chosen = [part[part.clip_rank < part.stratum.map(clips)] for part in ranked]
     rows, levelled = least("row", chosen), []
     for split, part in zip(splits, chosen):
@@ -132,7 +135,7 @@ def split_by_way(segments: Segments, alone: bool, seed: int, folds: int) -> dict
         for way, splits in ways.items(): found[way] += [next(levelled) for _ in splits]
     return found
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #f9c22a9a
+# %% ../../../nbs/78b_sentiment_splits.ipynb #b973bb3f
 def count_siblings(segments: Segments, split: Split) -> float:
     "Share of the test segments of which another segment of the same clip is trained on."
     return float(np.isin(segments.clips[split.test], segments.clips[split.train]).mean())
