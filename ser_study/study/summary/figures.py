@@ -19,8 +19,8 @@ MARKS = {"holds": "o", "holds, smaller than published": "D", "too small to matte
          "inconclusive": "o"}
 NONE = "0.75"   # colour of a test without a verdict
 OVERVIEW = ("Each test of a claim: the difference with the interval that decides, after Holm's correction; "
-            "to the right where it goes as the paper says, or into the blue band for a claim of equality. Grey "
-            "bands: differences too small to matter. Crosses: published differences. Full: corrected "
+            "to the right where it goes as the paper says, or into the blue band for a claim of equality. "
+            "Grey bands: differences too small to matter. Crosses: published differences. Full: corrected "
             "protocol; open: the paper's. Pale: no verdict, because voices or repetitions are too few.")
 
 def unit_of(metric: str) -> str:
