@@ -59,7 +59,7 @@ def sides_table(segments: Segments, seed: int, folds: int) -> pd.DataFrame:
     return groups.agg(splits=("rows", "size"), segments=("rows", "mean"), clips=("groups", "mean"),
                       sides_that_lack_a_class=("lacking", "sum")).reset_index()
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #9c1b5829
+# %% ../../../nbs/78b_sentiment_splits.ipynb #bd97d2e5
 CONTROL = 1 / 3      # of the clips of several segments, in each voice and class
 
 def keep_segments(segments: Segments, seed: int) -> np.ndarray:
@@ -89,8 +89,8 @@ def way_folds(segments: Segments, way: str, rows: np.ndarray, seed: int, folds: 
 
 def _rank_training(segments: Segments, split: Split, kept: np.ndarray, seed: int,
                    by_kind: bool) -> pd.DataFrame:
-    """Training rows in random order: row, stratum (class; by kind also one or several segments), clip_rank (of
-    its clip in the stratum; siblings of tested segments first), again (the clip has an earlier row)."""
+    """Training rows in random order: row, stratum (class; by kind also one or several segments), clip_rank
+    (in its stratum; siblings of tested segments first), again (whether the clip has an earlier row)."""
     sizes = pd.Series(segments.clips[kept]).value_counts()
     rows = pd.DataFrame(dict(row=split.train, key=segments.clips[split.train]))
     rows = rows.sample(frac=1, random_state=seed)
@@ -101,7 +101,7 @@ def _rank_training(segments: Segments, split: Split, kept: np.ndarray, seed: int
     firsts = rows[~rows.again].sort_values("other", kind="stable")
     return rows.assign(clip_rank=rows.key.map(firsts.groupby("stratum").cumcount().set_axis(firsts.key)))
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #358d09fe
+# %% ../../../nbs/78b_sentiment_splits.ipynb #058d588f
 def level_training(segments: Segments,
                    splits: list[Split],      # of all ways
                    kept: np.ndarray,         # rows that they divide
@@ -135,7 +135,7 @@ def split_by_way(segments: Segments, alone: bool, seed: int, folds: int) -> dict
         for way, splits in ways.items(): found[way] += [next(levelled) for _ in splits]
     return found
 
-# %% ../../../nbs/78b_sentiment_splits.ipynb #b973bb3f
+# %% ../../../nbs/78b_sentiment_splits.ipynb #eef63068
 def count_siblings(segments: Segments, split: Split) -> float:
     "Share of the test segments of which another segment of the same clip is trained on."
     return float(np.isin(segments.clips[split.test], segments.clips[split.train]).mean())
