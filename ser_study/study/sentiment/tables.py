@@ -78,7 +78,7 @@ def class_results(part: Fitted, name: str, n: float) -> list[dict]:
     return [result(item, name, f"F1, {first} minus {second}", part.purpose,
                    compare_classes(counts, first, second), n) for first, second in pairs]
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #8279b2ba
+# %% ../../../nbs/78d_sentiment_tables.ipynb #579462a8
 def model_results(fitted: list[Fitted], scores: dict, lead: str) -> list[dict]:
     "Rows of results.csv: every model's scores as Tables 3 to 5 and the text print them."
     rows = []
@@ -121,7 +121,7 @@ def print_scores(scores, columns: tuple[str, ...], value: str = "value") -> dict
     rows = scores.loc[list(columns), [value, "low", "high"]]
     return {column: write_score(*row) for column, row in zip(rows.index, rows.to_numpy(dtype=float))}
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #2c8d5046
+# %% ../../../nbs/78d_sentiment_tables.ipynb #a2357da2
 def beside_models(results: list[dict],       # rows of results.csv
                   item: str,                 # Table 3, 4 or 5
                   columns: tuple[str, ...],
@@ -138,7 +138,7 @@ def beside_models(results: list[dict],       # rows of results.csv
             lines.append(dict(model=name, of=protocol, **scores))
     return pd.DataFrame(lines).drop_duplicates()
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #98e07699
+# %% ../../../nbs/78d_sentiment_tables.ipynb #0985e52a
 def overall_table(scores: dict[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
     "Accuracy, macro-F1 and UA of every model under every protocol."
     return pd.DataFrame([dict(model=name, protocol=protocol, **print_scores(found, OVERALL))
@@ -148,7 +148,7 @@ def voices_table(fitted: list[Fitted]) -> pd.DataFrame:   # model, protocol, a c
     "UA of every model on each voice, over trainings alone; of many voices the lowest, median and highest."
     rows = []
     for part, name in ((part, name) for part in fitted for name in part.configurations):
-        counts, voices = part.counts(name), sorted(set(part.segments.voices))
+        counts, voices = part.counts(name), np.unique(part.segments.voices[part.table(name).row])   # tested
         each = [score_interval(counts[:, [number]], unweighted_accuracy) for number in range(len(voices))]
         if len(voices) >= FEW:
             each = [sorted(each)[number] for number in (0, len(each) // 2, -1)]
@@ -157,7 +157,7 @@ def voices_table(fitted: list[Fitted]) -> pd.DataFrame:   # model, protocol, a c
                     | {voice: write_score(*found[:3]) for voice, found in zip(voices, each)})
     return pd.DataFrame(rows)
 
-# %% ../../../nbs/78d_sentiment_tables.ipynb #112b4a39
+# %% ../../../nbs/78d_sentiment_tables.ipynb #6f78f26c
 def printed_models() -> pd.DataFrame:     # model, F1 of each class, macro_F1, highest first
     "The F1 that the paper's Tables 3 and 5 print, and their means."
     table = load_published(PAPER)
