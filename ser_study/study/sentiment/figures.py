@@ -93,7 +93,7 @@ def plot_losses(fits: dict[str, list[dict]],     # title of a panel -> facts of 
         curves = [pd.DataFrame(fit["curve"]).set_index("epoch") for fit in facts]
         shared = min(map(len, curves))
         for number, (column, label) in enumerate((("loss", "training"), ("validation_loss", "validation"))):
-            for curve in curves: axis.plot(curve.index, curve[column], color=f"C{number}", lw=.5, alpha=.25)
+            for curve in curves: axis.plot(curve.index, curve[column], color=f"C{number}", lw=.6, alpha=.5)
             mean = pd.concat([curve[column][:shared] for curve in curves], axis=1).mean(axis=1)
             axis.plot(mean.index, mean, color=f"C{number}", marker="o", ms=3, label=label)
         axis.axhline(np.log(len(CLASSES)), color="0.6", lw=.8, ls="--")
@@ -125,7 +125,7 @@ def _draw_differences(table: pd.DataFrame,     # of `judge`
     figure.set_size_inches(WIDE, figure.get_figheight())
     return figure
 
-# %% ../../../nbs/78f_sentiment_figures.ipynb #9235d04c
+# %% ../../../nbs/78f_sentiment_figures.ipynb #d43101fd
 def plot_leakage(differences: pd.DataFrame,    # of `compare_ways`
                  ) -> plt.Figure:
     "What each model gains with siblings in training, its control, the leakage, and what the voice is worth."
