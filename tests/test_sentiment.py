@@ -13,10 +13,13 @@ from ser_study.protocol.class_weights import inverse_frequency
 from ser_study.settings import StudyError
 from ser_study.study.fits import Task, task_key
 from ser_study.study.sentiment import segments as segments_module
-from ser_study.study.sentiment.fits import MLP, count_answers
+from ser_study.study.fits import Predictions
+from ser_study.study.sentiment.fits import MLP, Fitted, count_answers
+from ser_study.study.sentiment.questions import GAIN, KINDS, LEAKAGE, compare_ways
 from ser_study.study.sentiment.recordings import CLASSES
-from ser_study.study.sentiment.segments import Segments, encode_segments
-from ser_study.study.sentiment.splits import PROTOCOLS, WAYS, split_by_protocol, split_by_way
+from ser_study.study.sentiment.segments import Segments, balance_clips, encode_segments
+from ser_study.study.sentiment.splits import (PROTOCOLS, WAYS, count_siblings, keep_segments,
+                                              split_by_protocol, split_by_way, way_folds)
 from ser_study.study.sentiment.tables import name_scores
 
 
@@ -38,29 +41,110 @@ def made_segments(seed: int, voices: int, alone: bool) -> Segments:
 def test_the_corrected_protocol_shares_no_clip_and_the_papers_does(seed, case):
     voices, alone = case
     segments = made_segments(seed, voices, alone)
-    splits = {protocol: split_by_protocol(segments, protocol, seed % 7) for protocol in PROTOCOLS}
+    splits = {protocol: split_by_protocol(segments, protocol, seed % 7, folds=3) for protocol in PROTOCOLS}
     shared = {protocol: set(audit_leakage(segments.table, found).table.what)
               for protocol, found in splits.items()}
     assert "clip" in shared["paper"]
-    by_voice = {"speaker"} if alone or voices < 5 else set()
+    by_voice = {"speaker"} if alone or voices < 6 else set()
     assert shared["corrected"] == by_voice, "not even the clip that is there twice"
-    assert len(splits["corrected"]) == (voices if alone else 1)
+    assert len(splits["corrected"]) == 3 * (voices if alone else 1)
+    tested = np.sort(np.concatenate([split.test for split in splits["corrected"]]))
+    assert np.array_equal(tested, np.arange(len(segments.table))), "every clip of every voice once"
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 3, 7]), st.booleans())
 @settings(max_examples=10, deadline=None)
-def test_every_way_tests_every_segment_once_with_as_many_to_learn_from(seed, voices, alone):
+def test_every_way_tests_what_is_kept_once_with_as_much_to_learn_from(seed, voices, alone):
     segments = made_segments(seed, voices, alone)
-    found = split_by_way(segments, alone, seed % 5)
+    found, kept = split_by_way(segments, alone, seed % 5, folds=3), keep_segments(segments, seed % 5)
     assert list(found) == list(WAYS if not alone and voices > 1 else WAYS[:2])
-    assert len({len(split.train) for splits in found.values() for split in splits}) == 1
+    parts = voices if alone else 1
+    for part in range(parts):
+        splits = [split for way in found.values() for split in np.array_split(way, parts)[part]]
+        assert len({len(split.train) for split in splits}) == 1
+        assert len({len(set(segments.clips[split.train])) for split in splits}) == 1
     for way, splits in found.items():
-        tested = np.sort(np.concatenate([split.test for split in splits]))
-        assert np.array_equal(tested, np.arange(len(segments.table)))
+        assert np.array_equal(np.sort(np.concatenate([split.test for split in splits])), kept)
         leaks = audit_leakage(segments.table, splits).table
         if way == "whole clips": assert "clip" not in set(leaks.what)
         if way == "held-out voices":
             with_test = leaks[leaks.sides.isin(["train / test", "validation / test"])]
             assert not with_test.what.isin(["speaker", "clip"]).any()
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_a_third_of_the_clips_keeps_one_segment_and_the_others_all(seed):
+    segments = made_segments(seed, voices=2, alone=True)
+    kept = keep_segments(segments, seed % 1000)
+    before, after = (pd.Series(segments.clips[rows]).value_counts() for rows in (slice(None), kept))
+    several = before[before > 1]
+    assert set(before.index) == set(after.index), "no clip is lost"
+    assert ((after == 1) | (after == before.reindex(after.index))).all()
+    assert 1 / 3 <= (after[several.index] == 1).mean() < .6, "a third, rounded up in every voice and class"
+
+def test_thinning_takes_no_sibling_of_a_tested_segment():
+    "Clips of two: fewer clips are left to train on, but those with a tested segment are all among them."
+    table = pd.DataFrame(dict(clip=np.repeat(range(300), 2), speaker="one"))
+    table = table.assign(utterance=table["clip"].astype(str), audio_key=table["clip"].astype(str),
+                         sentiment=np.array(CLASSES)[table["clip"] % 3])
+    segments, kept = Segments(table, {}, True), keep_segments(Segments(table, {}, True), 1)
+    random, whole = split_by_way(segments, True, seed=1, folds=5).values()
+    before = way_folds(segments, WAYS[0], kept, seed=1, folds=5)
+    for split, unthinned in zip(random, before):
+        assert len(split.train) < len(unthinned.train) and np.array_equal(split.test, kept[unthinned.test])
+        had = np.isin(segments.clips[split.test], segments.clips[kept[unthinned.train]])
+        has = np.isin(segments.clips[split.test], segments.clips[split.train])
+        assert np.array_equal(had, has) and had.any()
+    assert all(count_siblings(segments, split) == 0 for split in whole)
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_very_few_clips_still_leave_something_to_train_on(seed):
+    "Twelve clips, of which a split may have none of one kind in a class."
+    rng = np.random.default_rng(seed)
+    clip = np.repeat(np.arange(12), rng.integers(1, 4, 12))
+    table = pd.DataFrame(dict(clip=clip, utterance=clip.astype(str), audio_key=clip.astype(str),
+                              speaker="one", sentiment=np.array(CLASSES)[clip % 3]))
+    segments = Segments(table, {}, True)
+    for splits in split_by_way(segments, True, seed % 1000, folds=2).values():
+        assert all(len(split.train) >= 1 for split in splits)
+
+def answers_of(segments: Segments, way: str, rows: np.ndarray, wrong) -> Fitted:
+    "Four repetitions of answers, of which some are wrong: `wrong(repetition) -> (rows,)`."
+    tables = []
+    for seed in range(4):
+        guesses = (segments.labels[rows] + wrong(seed)) % 3
+        part = pd.DataFrame(np.eye(3)[guesses], columns=["p_0", "p_1", "p_2"])
+        tables.append(part.assign(row=rows, configuration="MLP", split="s", seed=seed))
+    return Fitted(f"question 1, each voice alone, {way}", segments, {"MLP": {}},
+                  Predictions(pd.concat(tables, ignore_index=True), []))
+
+def test_leakage_by_hand():
+    "Siblings save all errors of clips of two segments; the control gains half of its errors."
+    clip = np.repeat(np.arange(144), 2)
+    table = pd.DataFrame(dict(utterance=clip.astype(str), audio_key=clip.astype(str), segment=0,
+                              speaker=(clip % 8).astype(str), sentiment=np.array(CLASSES)[clip // 8 % 3]))
+    segments, control = Segments(table, {}, True), clip // 24 % 2 == 0
+    rows = np.flatnonzero(~control | (np.arange(288) % 2 == 0))
+    turn = clip[rows] // 48 % 3       # of the clips of each voice and class, a third is 0
+    random = answers_of(segments, WAYS[0], rows, lambda seed: control[rows] & (turn == 0))
+    whole = answers_of(segments, WAYS[1], rows, lambda seed: np.where(control[rows], turn < 2, turn == 0))
+    found = compare_ways([random, whole]).set_index("what")
+    gains = [f"gain of clips of {kind}" for kind in KINDS]
+    np.testing.assert_allclose(found.value[[*gains, LEAKAGE]], [1 / 3, 1 / 3, 0], atol=1e-12)
+    np.testing.assert_allclose(found.value[GAIN], 1 / 3)
+    assert set(found.units) == {8} and set(found.repetitions) == {4}
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_balanced_clips_are_as_many_of_each_sentiment_in_every_voice(seed):
+    rng = np.random.default_rng(seed)
+    sentiments = rng.choice(CLASSES, 60, p=[.6, .2, .2])
+    clips = pd.DataFrame(dict(speaker=rng.choice(["Ada", "Ben"], 60), sentiment=sentiments))
+    counts = pd.crosstab(clips.speaker, clips.sentiment).reindex(columns=CLASSES, fill_value=0)
+    drawn = balance_clips(clips, seed % 1000)
+    left = pd.crosstab(drawn.speaker, drawn.sentiment).reindex(counts.index, columns=CLASSES, fill_value=0)
+    assert (left.to_numpy() == counts.min(axis=1).to_numpy()[:, None]).all()
+    assert (clips.sentiment.to_numpy()[drawn["clip"]] == drawn.sentiment).all(), "clip is its number"
 
 def clouds(n: int, seed: int = 0):
     rng = np.random.default_rng(seed)
@@ -102,11 +186,14 @@ def test_counts_and_scores_of_two_seeds_by_hand():
     answers = [(0, 0), (1, 1), (2, 1), (3, 2), (4, 2), (5, 1), (0, 0), (2, 2)]     # row, guessed class
     predictions = pd.DataFrame(np.eye(3)[[guess for _, guess in answers]], columns=["p_0", "p_1", "p_2"])
     predictions["row"] = [row for row, _ in answers]
+    predictions["seed"] = [1] * 6 + [2] * 2
     counts = count_answers(Segments(table, {}, True), predictions)
-    assert len(counts) == 5 and counts.sum(axis=0).tolist() == [[2, 1, 0], [0, 2, 1], [0, 0, 2]]
-    scores = name_scores(counts, 100, 0).value
-    assert scores["accuracy test"] == 6 / 8 and scores["precision neutral"] == 2 / 3
-    assert scores["recall positive"] == 1 and scores["UA test"] == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    assert counts.shape == (2, 1, 3, 3), "two repetitions of one voice"
+    assert counts[0, 0].tolist() == [[1, 1, 0], [0, 2, 0], [0, 0, 2]]
+    scores = name_scores(counts).value
+    assert scores["accuracy test"] == (5 / 6 + 1 / 2) / 2, "a mean of repetitions, not of pooled answers"
+    assert scores["precision neutral"] == (2 / 3 + 0) / 2, "the second never answers neutral"
+    assert scores["UA test"] == pytest.approx(((1 / 2 + 1 + 1) / 3 + 1 / 2) / 2)
 
 class MadeEncoder:
     "Three layers of constants; cannot measure `short`, and cuts `long` into one segment too many."

@@ -13,26 +13,35 @@ from ...evaluation.published import kind_of_result
 from ...protocol.audit import Leakage
 from ..essay import Study
 from ..runs import about_corpora
-from .fits import BILSTM, MLP
+from .fits import BILSTM, MLP, count_folds
 from .recordings import CLASSES
 from .segments import ENCODERS, LAYERS
-from .splits import SHARES
+from .splits import CONTROL, SHARES, VALIDATION
 
 # %% ../../../nbs/78g_sentiment_records.ipynb #4f5bdce9
 def list_assumptions(encoders: dict[str, str],      # checkpoint -> its name in tables
                      hubert: str,                   # the checkpoint of profile `paper`
+                     folds: int, repetitions: int, short_seconds: float,
                      ) -> list[tuple[str, str, str]]:
     "What is assumed, the value, and why."
     return [
         ("preparation", "levelled, noisereduce's stationary gate, edges trimmed at 30 dB, levelled",
          "the paper names the steps, neither tools nor parameters"),
-        ("segments", "equal parts of at most 2 s; a shorter clip is its own segment",
-         "'1-2 second segments'"),
-        ("split", f"training, validation, test {SHARES}",
+        ("segments", "equal parts of at most 2 s; a shorter clip is its own segment; the three MFCC frames "
+         "that reach over a cut are left out", "section V.C gives one to two seconds, and cuts before it "
+         "computes features"),
+        ("balance", "in each voice equally many clips of each sentiment, drawn once",
+         "the paper has 295, 296 and 295 clips; corpora of emotions are uneven"),
+        ("split, paper", f"training, validation, test {SHARES}",
          "not given; its printed scores imply a test of 15 to 30 %"),
+        ("split, corrected", f"{folds} folds; {VALIDATION:.0%} of what is left to train on validates",
+         "every clip or voice is tested once in each repetition"),
+        ("repetitions", repetitions, "each seed draws splits, initial weights and order anew"),
+        ("question 1", f"segments of at most {short_seconds} s; {CONTROL:.0%} of the clips keep one segment",
+         "most clips then have three segments or more; a clip of one segment has nothing to leak"),
         ("MFCC", "20, every 32 ms in windows of 128 ms (librosa's default hop and window in samples, at "
          "16 kHz)",
-         "'13-40 coefficients per frame'; hop not given"),
+         "a range of coefficients is given, from 13 to 40; no hop"),
         ("MLP", f"{MLP}; scikit-learn's Adam",
          "hidden 128 and ReLU are given, nothing else; 'two layers' is read as one hidden layer of 128 and "
          "the output, as the code it describes has it"),
@@ -49,10 +58,12 @@ def list_assumptions(encoders: dict[str, str],      # checkpoint -> its name in 
         ("sentiments", "happiness positive; anger, sadness, fear, disgust negative; neutral, calm neutral; "
          "surprise left out", "the Albanian recordings are not published; another corpus stands in")]
 
+# %% ../../../nbs/78g_sentiment_records.ipynb #1224d646
 def note_assumptions(study: Study, encoders: dict[str, str]) -> None:
     "Note them all in the study."
-    for assumption in list_assumptions(encoders, study.settings.checkpoints["hubert"]):
-        study.assume(*assumption)
+    listed = list_assumptions(encoders, study.settings.checkpoints["hubert"], count_folds(study),
+                              len(study.seeds), study.parameters["short_seconds"])
+    for assumption in listed: study.assume(*assumption)
 
 # %% ../../../nbs/78g_sentiment_records.ipynb #4a9a4eb4
 def judge_comparability(study: Study,
