@@ -49,7 +49,7 @@ def stability(labellings: list[np.ndarray],   # each (n,), one for each seed
     pairs = [(a, b) for i, a in enumerate(labellings) for b in labellings[i + 1:]]
     return float(np.mean([adjusted_rand_score(a, b) for a, b in pairs])) if pairs else np.nan
 
-# %% ../../nbs/52_probes.ipynb #192557ce
+# %% ../../nbs/52_probes.ipynb #a9322986
 def draw_half(groups: np.ndarray,     # (n,) speaker of each row
               strata: np.ndarray,     # (n,) corpus of each row, one for each speaker
               random_state: int,
