@@ -79,8 +79,8 @@ def refit_note(clusterings: RefittedClusterings) -> str:
     "How many refits and speakers an interval is made of."
     refits, units = len(clusterings.refits), clusterings.units
     of = "half of the speakers of each corpus" if units >= FEW else "all clips"
-    return (f"95 % intervals over {name_units(clusterings.speakers)}, by {refits} refits of {of}, each with a "
-            "seed of its own.")
+    return (f"95 % intervals over {name_units(clusterings.speakers)}, by {refits} refits of {of}, each "
+            "with a seed of its own.")
 
 def interval_note(clusterings: RefittedClusterings) -> str:
     "How the numbers beside the paper's were made."
@@ -212,7 +212,7 @@ def ami_by_factor(probed: pd.DataFrame,   # of `probe_clusters`
     kmeans = probed[probed.clusterer == "KMeans"]
     return kmeans.pivot_table(index=["protocol", "features"], columns="factor", values="ami", sort=False)
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #7c6f2431
+# %% ../../../nbs/74b_clustering_tables.ipynb #21c16084
 def agreement(one: Clusterings, clips: pd.DataFrame, protocol: str, name: str, factor: str,
               clusterer: str = "KMeans",
               within: str = "") -> float:    # a corpus; all of them when not given
