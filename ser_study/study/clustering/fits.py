@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 import numpy as np, pandas as pd
+from scipy.stats import t as student_t
 from ...evaluation.intervals import (FEW, Interval, adjust, crossed_interval, refit_interval,
                                             student_interval, write_p)
 from ...evaluation.verdicts import verdict_of
@@ -119,7 +120,7 @@ class ClusteringFits:
         "How many clips count under a protocol."
         return int(self.protocols[protocol].rows.sum())
 
-# %% ../../../nbs/74_clustering_fits.ipynb #9983b3c1
+# %% ../../../nbs/74_clustering_fits.ipynb #637b2e67
 class MadeFits(ClusteringFits):
     "Fits that are computed, or found kept."
     def describe(self) -> dict[str, dict[str, np.ndarray]]:
@@ -163,7 +164,7 @@ class Clusterings(MadeFits):
         values = [row[what] for row in judged if (row["clusterer"], row["space"], row["noise"]) == wanted]
         return float(np.mean(values))
 
-# %% ../../../nbs/74_clustering_fits.ipynb #d00c92b6
+# %% ../../../nbs/74_clustering_fits.ipynb #e0b1132f
 class Refit(Clusterings):
     "One seed on some of the speakers; its features are computed when they are needed, and not kept."
     def __init__(self, whole: Clusterings, seed: int,
@@ -179,7 +180,7 @@ class Refit(Clusterings):
         return {name: feature_sets(self.voice, self.text, self.speakers, protocol)
                 for name, protocol in self.protocols.items()}
 
-# %% ../../../nbs/74_clustering_fits.ipynb #47c22fcf
+# %% ../../../nbs/74_clustering_fits.ipynb #407072f1
 class RefittedClusterings(Clusterings):
     "The clusterings of all clips, and those of every refit."
     @property
@@ -203,7 +204,7 @@ class RefittedClusterings(Clusterings):
         if self.units < FEW: return crossed_interval(by_refit, units=self.units)
         return refit_interval(statistic(self), by_refit, self.units)
 
-# %% ../../../nbs/74_clustering_fits.ipynb #5e377057
+# %% ../../../nbs/74_clustering_fits.ipynb #32823802
 LOGGED = ("davies_bouldin", "calinski_harabasz")
 
 def index_interval(clusterings: RefittedClusterings, protocol: str, name: str, what: str,
@@ -232,7 +233,7 @@ def index_difference(clusterings: RefittedClusterings, protocol: str, first: Sid
         return np.log(value) if what == "calinski_harabasz" else value
     return clusterings.interval(lambda one: read(one, first) - read(one, second))
 
-# %% ../../../nbs/74_clustering_fits.ipynb #6fffd651
+# %% ../../../nbs/74_clustering_fits.ipynb #a2370073
 FINDING = ["row", "column", "protocol", *Interval._fields, "n"]
 
 def list_findings(found: list[tuple[str, str, str, Interval]],    # row, column, protocol
@@ -248,7 +249,7 @@ def result_rows(item: str, findings: pd.DataFrame) -> list[dict]:   # FINDING
                    Interval(*(row[name] for name in Interval._fields)), row["n"])
             for row in findings.to_dict("records")]
 
-# %% ../../../nbs/74_clustering_fits.ipynb #cd0ee4a5
+# %% ../../../nbs/74_clustering_fits.ipynb #031b74bf
 class Expected(NamedTuple):
     "What a paper says of a difference."
     direction: str    # higher or lower
@@ -263,8 +264,9 @@ def _verdict(row: dict, expected: Expected) -> str:
 def add_verdicts(findings: pd.DataFrame,             # FINDING
                  expected: dict[str, Expected],      # column -> what is expected of it
                  ) -> pd.DataFrame:                  # and p_holm, low_holm, high_holm, verdict
-    "Findings, corrected within each protocol, with a verdict on each."
+    "Findings, corrected within each protocol, with a verdict on each; `detectable` is corrected as well."
     table = adjust(findings, "protocol")
+    table["detectable"] = table.high_holm - table.value + student_t.ppf(.8, table.freedom) * table.error
     said = [_verdict(row, expected[row["column"]]) for row in table.to_dict("records")]
     return table.assign(verdict=pd.Series(said, table.index, dtype=object))
 

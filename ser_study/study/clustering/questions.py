@@ -38,6 +38,7 @@ def gain_findings(clusterings: RefittedClusterings, material: Material) -> pd.Da
         against = {f"{name}, beyond the same text shuffled": both._replace(null="shuffled text"),
                    f"adding {name}": voice}
         for (row, other), what in product(against.items(), DIFFERENCES):
+            if other.null and what == "calinski_harabasz": continue   # the paper says nothing of it
             difference = index_difference(clusterings, protocol, both, other, what)
             found.append((row, DIFFERENCES[what], protocol, difference))
     return list_findings(found, clusterings)
@@ -64,7 +65,7 @@ def factor_findings(clusterings: RefittedClusterings, material: Material) -> pd.
         found.append((place, "AMI with sentence minus with emotion", protocol, clusterings.interval(gap)))
     return list_findings(found, clusterings)
 
-# %% ../../../nbs/74d_clustering_questions.ipynb #3d9adff9
+# %% ../../../nbs/74d_clustering_questions.ipynb #f478ccd1
 def emotion_findings(clusterings: RefittedClusterings, material: Material) -> pd.DataFrame:   # FINDING
     "Question 2: how much more the clusters agree with emotions once words are added."
     clips, found = material.clips, []
