@@ -9,7 +9,6 @@ from ser_study.evaluation.classification import macro_f1, unweighted_accuracy, w
 from ser_study.evaluation.intervals import (
     FEW,
     adjust,
-    crossed_interval,
     difference_interval,
     placebo_interval,
     refit_interval,

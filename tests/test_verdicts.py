@@ -1,34 +1,32 @@
-"""Claims and verdicts: by hand on a made-up study, and on the committed runs with their own results.csv."""
+"""Claims and verdicts: by hand on a made-up study, and the committed scoreboard with its own numbers."""
 
 import json
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from committed import committed_reports
-from scipy.stats import bootstrap
-from ser_study.evaluation.claims import Claim, load_claims
+from scipy.stats import t as student_t, ttest_rel
+from ser_study.evaluation.claims import Claim, load_claims, nearest_corpora
 from ser_study.evaluation.published import RESULTS
+from ser_study.evaluation.scoreboard import JUDGED, decide, headline, judge, judge_placebos, judge_run
 from ser_study.settings import StudyError
-from ser_study.evaluation.intervals import two_stage_draws, two_stage_difference
-from ser_study.evaluation.classification import weighted_accuracy
-from ser_study.evaluation.verdicts import headline, judge, judge_run
 
 REPORTS = committed_reports()
 CLAIM = Claim(
     id="04.1",
-    paper="04_liang2023_pdds",
     statement="",
     source="",
     basis="printed",
     metric="WA",
     expects="higher",
     needs="",
-    systems=(({"configuration": "new"}, {"configuration": "old"}),),
+    systems=(dict(first={"configuration": "new"}, second={"configuration": "old"}),),
 )
+WRONG = [1, 1, 0, 2, 1, 1, 0, 1, 2, 1]  # of four, by the new system, for each of ten speakers
 
 
 @pytest.fixture
 def study(tmp_path) -> Path:
-    "A run of ten speakers with four utterances: the new system errs on one in four, the old one on two."
+    "A run of ten speakers with four utterances and six seeds that agree; the old system errs once more."
     rows = [
         dict(
             utterance=f"toy/{speaker}_{k}",
@@ -36,14 +34,15 @@ def study(tmp_path) -> Path:
             protocol="paper",
             configuration=name,
             split="test",
-            seed=1,
-            true="joy",
-            joy=float(k >= wrong),
-            fear=float(k < wrong),
+            seed=seed,
+            true="joy" if k % 2 else "fear",
+            joy=float((k >= wrong) == (k % 2 == 1)),
+            fear=float((k >= wrong) != (k % 2 == 1)),
         )
         for speaker in range(10)
         for k in range(4)
-        for name, wrong in (("new", 1), ("old", 2))
+        for seed in range(6)
+        for name, wrong in (("new", WRONG[speaker]), ("old", WRONG[speaker] + (speaker % 2)))
     ]
     folder = tmp_path / CLAIM.paper / "toy"
     folder.mkdir(parents=True)
@@ -54,25 +53,65 @@ def study(tmp_path) -> Path:
     return folder
 
 
-def test_a_system_that_learned_nothing_decides_nothing(study):
+def change(study: Path, **columns) -> None:
+    "Write the predictions with other columns; a function is given the table."
     table = pd.read_parquet(study / "predictions.parquet")
-    constant = table.configuration == "old"
-    table.assign(joy=table.joy.where(~constant, 0.0), fear=table.fear.where(~constant, 1.0)).to_parquet(
-        study / "predictions.parquet"
-    )
-    (found,) = judge_run([CLAIM], study)
-    assert found["collapsed"] == 1 and found["low"] > 0 and found["p"] < 0.05, (
-        "the interval alone would say that the claim holds"
-    )
+    table.assign(**columns).to_parquet(study / "predictions.parquet")
 
 
 def test_the_difference_is_the_one_counted_by_hand(study):
+    "Seeds agree, so it is the paired t test over speakers: half of them lose one answer of four."
     (found,) = judge_run([CLAIM], study)
-    assert found["difference"] == 0.25 and found["p"] == 2 / 2**10, (
-        "each of ten speakers agrees: of 1024 swaps two are as large"
+    new = (4 - np.array(WRONG)) / 4
+    expected = ttest_rel(new, new - np.tile([0, 0.25], 5))
+    assert found["value"] == pytest.approx(0.125) and found["p"] == pytest.approx(expected.pvalue)
+    assert (found["low"], found["high"]) == pytest.approx(tuple(expected.confidence_interval()))
+    assert (found["n"], found["units"], found["repetitions"], found["reason"]) == (40, 10, 6, "")
+
+
+def test_seeds_that_disagree_widen_the_interval(study):
+    (before,) = judge_run([CLAIM], study)
+    table = pd.read_parquet(study / "predictions.parquet")
+    spoiled = (table.configuration == "new") & (table.seed < 3) & (table.unit < "s4")
+    right = (table.true == "joy").astype(float)
+    change(
+        study,
+        joy=table.joy.where(~spoiled, 1 - right),
+        fear=table.fear.where(~spoiled, right),
     )
-    assert (found["n"], found["units"], found["seeds"]) == (40, 10, 1)
-    assert 0 < found["low"] < 0.25 < found["high"]
+    (after,) = judge_run([CLAIM], study)
+    assert after["high"] - after["low"] > before["high"] - before["low"]
+
+
+def test_a_system_that_learned_nothing_decides_nothing(study):
+    table = pd.read_parquet(study / "predictions.parquet")
+    old = table.configuration == "old"
+    change(study, joy=table.joy.where(~old, 0.0), fear=table.fear.where(~old, 1.0))
+    (found,) = judge_run([CLAIM], study)
+    assert found["collapsed"] == found["fits"] == 6 and np.isnan(found["p"])
+    assert found["reason"] == "6 of 6 fits give one answer to everything"
+
+
+@pytest.mark.parametrize(
+    "column, value, reason",
+    [("seed", lambda t: t.seed % 4, "fewer than 5 repetitions"), ("unit", "s0", "these voices only")],
+)
+def test_too_little_gives_no_verdict(study, column, value, reason):
+    change(study, **{column: value})
+    (found,) = judge_run([CLAIM], study)
+    assert found["reason"] == reason and np.isnan(found["p"])
+
+
+def test_a_substitute_cannot_reverse(study):
+    pair = dict(first={"configuration": "old"}, second={"configuration": "new"}, instead="old for older")
+    claims = [
+        Claim(**{**CLAIM.__dict__, "systems": (pair,)}),
+        Claim(**{**CLAIM.__dict__, "systems": (pair | {"instead": ""},)}),
+    ]
+    tests = [judge_run([claim], study)[0] | dict(paper=paper) for claim, paper in zip(claims, "ab")]
+    decided = decide(pd.DataFrame(tests, columns=JUDGED))
+    assert decided.verdict.tolist()[1] == "reversed" and pd.isna(decided.verdict[0])
+    assert decided.reason.tolist() == ["what stands in its place cannot reverse it", ""]
 
 
 def test_a_demo_has_no_say(study):
@@ -81,6 +120,7 @@ def test_a_demo_has_no_say(study):
     assert judge_run([CLAIM], study) == []
     judged = judge(study.parents[1])
     assert set(judged.verdict) == {"untested"} and len(judged) == len(load_claims())
+    assert list(judged.columns) == JUDGED and len(judge_placebos(study.parents[1])) == 0
 
 
 def test_predictions_that_do_not_say_who_spoke_are_named(study):
@@ -95,34 +135,7 @@ def test_rows_that_validated_are_not_judged(study):
     table = pd.read_parquet(study / "predictions.parquet")
     wrong = table.assign(joy=0.0, fear=1.0, side="validation")
     pd.concat([table.assign(side="test"), wrong]).to_parquet(study / "predictions.parquet")
-    assert judge_run([CLAIM], study)[0]["difference"] == 0.25
-
-
-def test_one_stage_is_scipys_bootstrap():
-    "Where every utterance is a unit, the interval is that of scipy's paired percentile bootstrap."
-    rng = np.random.default_rng(0)
-    a, b = rng.random(200) < 0.8, rng.random(200) < 0.6
-    counts = lambda right: np.stack([np.array([[r, not r], [0, 0]], dtype=int) for r in right])
-    ours = two_stage_difference(counts(a), counts(b), np.arange(200), weighted_accuracy, 9999)
-    theirs = bootstrap(
-        (a, b),
-        lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis),
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        rng=1,
-    ).confidence_interval
-    assert np.allclose([ours.low, ours.high], theirs, atol=0.006)
-
-
-def test_two_stages_vary_as_theory_has_it():
-    """The variance of a drawn mean is that of speakers' means over speakers, and of utterances within them
-    over all (Davison and Hinkley 1997, section 3.8)."""
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=12)[:, None] + rng.normal(size=(12, 25))
-    drawn = two_stage_draws(values.reshape(-1, 1), np.repeat(np.arange(12), 25), 20000, 0)[:, 0] / 300
-    expected = values.mean(axis=1).var() / 12 + values.var(axis=1).mean() / 300
-    assert np.isclose(drawn.var(), expected, rtol=0.05) and np.isclose(drawn.mean(), values.mean(), atol=0.02)
+    assert judge_run([CLAIM], study)[0]["value"] == pytest.approx(0.125)
 
 
 @pytest.fixture(scope="module")
@@ -131,68 +144,44 @@ def board() -> pd.DataFrame:
     return pd.read_csv(REPORTS / "06_summary" / "all" / "scoreboard.csv", dtype=dict(claim=str))
 
 
-def test_the_committed_scoreboard_decides_on_enough_claims(board):
-    tested = board[board.verdict != "untested"]
-    assert tested.claim.nunique() >= 15 and set(board.claim) == {claim.id for claim in load_claims()}
+def test_the_committed_scoreboard_has_every_claim_and_its_runs(board):
+    tested = board[board.run.notna()]
+    assert set(board.claim) == {claim.id for claim in load_claims()} and tested.claim.nunique() >= 15
     assert all((REPORTS / t.paper / t.run / "results.csv").is_file() for t in tested.itertuples())
+    assert (board.verdict.notna() | board.reason.notna()).all(), "a verdict, or why there is none"
+
+
+def test_its_intervals_follow_from_its_errors(board):
+    tested = board[board.run.notna() & board.error.notna()]
+    reach = student_t.ppf(0.975, tested.freedom) * tested.error
+    assert np.allclose(tested.low, tested.value - reach) and np.allclose(tested.high, tested.value + reach)
 
 
 def test_its_verdicts_follow_from_its_numbers(board):
-    "Holm's correction and the rule, worked out anew."
-    for _, family in board[board.verdict != "untested"].groupby(["paper", "protocol"]):
-        ordered = family.sort_values("p")
+    "Holm's correction, the adjusted interval and the rule, worked out anew."
+    for _, family in board[board.p.notna()].groupby(["paper", "protocol"]):
+        ordered = family.sort_values("p", kind="stable")
         steps = np.minimum(1, np.maximum.accumulate((len(ordered) - np.arange(len(ordered))) * ordered.p))
         assert np.allclose(steps, ordered.p_holm)
-        for t, p in zip(ordered.itertuples(), steps):
-            sign = -1 if t.expects == "lower" else 1
-            low, high = sorted((sign * t.low, sign * t.high))
-            agrees = (
-                abs(t.difference) < t.margin and max(-low, high) < t.margin
-                if t.expects == "equal"
-                else low > 0
-            )
-            opposes = low > t.margin or high < -t.margin if t.expects == "equal" else high < 0
-            if t.collapsed > 0:
-                assert t.verdict == "inconclusive"
+        reach = student_t.ppf(1 - 0.025 * ordered.p / steps, ordered.freedom) * ordered.error
+        assert np.allclose(ordered.low_holm, ordered.value - reach)
+        for t in ordered.itertuples():
+            if not isinstance(t.verdict, str):
+                assert t.reason == "what stands in its place cannot reverse it" and t.instead
                 continue
-            assert t.verdict == (
-                "holds" if p < 0.05 and agrees else "reversed" if p < 0.05 and opposes else "inconclusive"
-            ), t.claim
-
-
-def test_differences_are_those_of_the_reports(board):
-    "A run's own difference is the one that the scoreboard has recomputed from predictions."
-    own = {
-        "04.1": ("Gain", "PDDS - no balancing: CLTNet", "UA", 100),
-        "04.4": ("Gain", "PDDS - no balancing: MAT", "UA", 100),
-        "04.9": ("Gain", "PDDS - uniform balancing: CLTNet", "WA", 100),
-        "02.1": ("Question", "BiLSTM: 3 - 1", "weighted F1", 1),
-        "02.4": ("Question", "MiniLM: (cw) - none", "weighted F1", 1),
-        "03.5": ("Gain", "TF-IDF, logistic regression, weighted (eq 2) - unweighted", "macro F1", 1),
-        "05.4": (
-            "Question 1",
-            "all voices together: MFCC, MLP(128)",
-            "UA, whole clips minus held-out voices",
-            -1,
-        ),
-    }
-    checked = 0
-    for t in board[board.claim.isin(own) & board.run.notna()].itertuples():
-        item, row, column, scale = own[t.claim]
-        table = pd.read_csv(REPORTS / t.paper / t.run / "results.csv")
-        found = table[
-            (table["item"] == item)
-            & (table["row"] == row)
-            & (table.column == column)
-            & (table.protocol == t.protocol)
-        ]
-        ties = (
-            5e-4 if t.paper.startswith("02") else 1e-9
-        )  # paper 02 keeps its probabilities in half precision, where a few become equal
-        for value in found.reproduced:
-            assert np.isclose(value, scale * t.difference, rtol=0, atol=ties * abs(scale)), (t.claim, t.run)
-            checked += 1
-    assert checked >= 8
+            sign = -1 if t.expects == "lower" else 1
+            low, high = sorted((sign * t.low_holm, sign * t.high_holm))
+            small = -t.matters < low and high < t.matters
+            if t.expects == "equal":
+                outside = low > t.matters or high < -t.matters
+                assert t.verdict == ("holds" if small else "reversed" if outside else "inconclusive"), t.claim
+            elif small:
+                assert t.verdict == "too small to matter", t.claim
+            elif low > 0:
+                short = " smaller" if high < sign * t.published else ""
+                assert t.verdict == ("holds, smaller than published" if short else "holds"), t.claim
+            else:
+                assert t.verdict == ("reversed" if high < 0 else "inconclusive"), t.claim
 
 
 def test_the_scoreboard_is_in_step_with_a_run(board):
@@ -201,24 +190,27 @@ def test_the_scoreboard_is_in_step_with_a_run(board):
     again = pd.DataFrame(judge_run(load_claims(), REPORTS / run.paper.iloc[0] / run.run.iloc[0]))
     mine = run[run.run == run.run.iloc[0]]
     both = mine.merge(again, on=["claim", "protocol"], suffixes=("", "_again"))
-    assert len(both) == len(mine) == len(again) and np.allclose(
-        both[["difference", "low", "high", "p"]],
-        both[["difference_again", "low_again", "high_again", "p_again"]],
-    )
+    numbers = ["value", "low", "high", "error", "freedom"]
+    assert len(both) == len(mine) == len(again)
+    assert np.allclose(both[numbers], both[[f"{name}_again" for name in numbers]], equal_nan=True)
 
 
 def test_the_summary_says_what_the_scoreboard_says(board):
     results = pd.read_csv(REPORTS / "06_summary" / "all" / "results.csv", dtype=dict(item=str))
-    assert (
-        list(results.columns) == RESULTS
-        and np.allclose(results.reproduced, board.difference, equal_nan=True)
-        and (results.verdict == board.verdict).all()
-    )
+    assert list(results.columns) == RESULTS and np.allclose(results.reproduced, board.value, equal_nan=True)
+    assert (results.verdict == board.verdict.fillna(board.reason)).all()
     record = json.loads((REPORTS / "06_summary" / "all" / "run.json").read_text(encoding="utf-8"))
     assert set(record["tested_runs"]) == {f"{t.paper}/{t.run}" for t in board[board.run.notna()].itertuples()}
-    assert {headline(of) for _, of in board.groupby("claim")} >= {
-        "holds",
-        "reversed",
-        "inconclusive",
-        "untested",
-    }
+
+
+def test_a_headline_is_that_of_the_nearest_corpus(board):
+    for claim, tests in board.groupby("claim"):
+        head = headline(tests, nearest_corpora(claim))
+        judged = tests[tests.verdict.notna() & tests.run.notna()]
+        if head.verdict == "untested":
+            assert not len(judged)
+        else:
+            on = judged[judged.corpus == head.corpus].verdict
+            assert set(on) == {head.verdict} or (head.verdict == "mixed" and on.nunique() > 1)
+            nearer = nearest_corpora(claim)[: nearest_corpora(claim).index(head.corpus)]
+            assert not judged.corpus.isin(nearer).any()

@@ -53,7 +53,7 @@ def _variances(by_repetition: np.ndarray, left_out: np.ndarray | None) -> list[t
     return [*parts, ((units - 1) / units * float(((left_out - left_out.mean()) ** 2).sum()), units - 1)]
 
 def crossed_interval(by_repetition: np.ndarray,             # (S,) value of each repetition
-                     left_out: np.ndarray | None = None,    # (K,) their mean without each unit; None: no units
+                     left_out: np.ndarray | None = None,    # (K,) their mean without each unit
                      units: int = 0,                        # K, where there are too few to be left out
                      ) -> Interval:
     "Interval of the mean over repetitions, over new repetitions and new units."
@@ -79,7 +79,8 @@ def _of_counts(systems: list[np.ndarray],    # (S, K, c, c) of each, the sign of
     if units < FEW: return crossed_interval(by_repetition[defined], units=units)
     without = [metric(total[defined, None] - counts[defined]) for total, counts in zip(totals, systems)]
     left_out = sum(sign * values for sign, values in zip(signs, without))
-    return crossed_interval(by_repetition[defined], left_out.mean(axis=0) if defined.any() else np.zeros(units))
+    means = left_out.mean(axis=0) if defined.any() else np.zeros(units)
+    return crossed_interval(by_repetition[defined], means)
 
 def score_interval(counts: np.ndarray,      # (S, K, c, c) confusion counts of repetitions and units
                    metric: Callable,        # (..., c, c) -> (...), of summed counts
@@ -101,7 +102,7 @@ def _of_class(score: Callable, number: int) -> Callable:
     return lambda counts: score(counts)[..., number]
 
 def score_intervals(counts: np.ndarray,      # (S, K, c, c)
-                    ) -> pd.DataFrame:       # metric, class (missing: all), support, and the fields of Interval
+                    ) -> pd.DataFrame:       # metric, class (missing: all), support, fields of Interval
     "Every score of a system; support is the number of rows in one repetition (a mean where they differ)."
     rows, classes = counts.sum(axis=(1, 3)).mean(axis=0), range(counts.shape[-1])
     scores = [(name, pd.NA, rows.sum(), score) for name, score in METRICS.items()]
@@ -114,7 +115,7 @@ def score_intervals(counts: np.ndarray,      # (S, K, c, c)
 # %% ../../nbs/62_intervals.ipynb #576ab16f
 def placebo_interval(counts: np.ndarray,    # (S, K, c, c) of one system
                      metric: Callable) -> Interval:
-    "The metric in even repetitions minus that in odd ones: an A/A test. Without bounds below four repetitions."
+    "The metric in even repetitions less that in odd ones: an A/A test. No bounds below four repetitions."
     pairs = len(counts) // 2
     return difference_interval(counts[0:2 * pairs:2], counts[1:2 * pairs:2], metric)
 
@@ -132,7 +133,7 @@ def refit_interval(value: float,            # on all speakers
 # %% ../../nbs/62_intervals.ipynb #70dc4f64
 LEVEL = .05   # of a false verdict, within a family
 
-def _adjust_family(table: pd.DataFrame) -> pd.DataFrame:   # p, value, error, freedom -> p_holm, low_holm, high_holm
+def _adjust_family(table: pd.DataFrame) -> pd.DataFrame:   # p_holm, low_holm, high_holm
     "Corrected p of one family, and the interval that agrees with it; missing where p is."
     tested = table[table.p.notna()]
     found = pd.DataFrame(np.nan, table.index, ["p_holm", "low_holm", "high_holm"])

@@ -17,12 +17,12 @@ from markupsafe import Markup
 
 from ..data.corpora import CORPORA
 from ..evaluation.published import COMPARABLE
-from ..evaluation.verdicts import VERDICTS
+from ..evaluation.scoreboard import HEADLINES
 from ..settings import Settings, StudyError
 from .format import ASSETS, drop_markup, environment
 from .notebooks import page_notebook
-from .pages import count_verdicts, describe_overview, draw_predictions, make_cards
-from .pages import run_page, scoreboard
+from .pages import (count_verdicts, describe_overview, draw_predictions, make_cards, placebos,
+                                  run_page, scoreboard)
 from .reports import Run, read_folders, read_notebook, read_reports, title_and_question
 from .sphinx import write_skeletons
 
@@ -140,7 +140,8 @@ def page_values(material: Material,
     keys = {room["key"] for floor in floors for room in floor["rooms"]}
     return dict(papers=make_cards(papers, entries), runs=[run for runs in papers.values() for run in runs],
                 corpora=CORPORA.values(), floors=floors, kinds=COMPARABLE, entries=entries,
-                counts=count_verdicts(entries), order={name: number for number, name in enumerate(VERDICTS)},
+                counts=count_verdicts(entries), placebos=placebos(summary),
+                order={name: number for number, name in enumerate(HEADLINES)},
                 summary=summary, figure=describe_overview(summary) if summary else "",
                 bibtex=bibtex(root / "CITATION.cff"), adding=contributing_sections(root / "CONTRIBUTING.md"),
                 judging="66_verdicts" if "66_verdicts" in keys else "", **listed)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PLACE', 'VALUES', 'compare_with_paper', 'describe_overview', 'count_verdicts', 'make_cards', 'claim_plot',
-           'scoreboard', 'draw_predictions', 'figure_line', 'run_page']
+           'scoreboard', 'placebos', 'draw_predictions', 'figure_line', 'run_page']
 
 # %% ../../nbs/80f_site_pages.ipynb #6c35a88b
 import jinja2, nbformat, pandas as pd
@@ -12,10 +12,12 @@ from markupsafe import Markup
 from pyarrow.parquet import read_schema
 
 from ..evaluation.claims import load_claims
-from ..evaluation.verdicts import VERDICTS
-from .claims import join_claims, read_scoreboard
-from .figures import confusions, interval_svg, planes, span
-from .format import drop_markup, format_bound, format_difference, format_number
+from ..evaluation.intervals import LEVEL
+from ..evaluation.scoreboard import HEADLINES
+from .claims import join_claims, read_placebos, read_scoreboard
+from .figures import PROTOCOLS, Zone, confusions, interval_svg, planes, span
+from .format import (drop_markup, format_difference, format_interval, format_number,
+                                   format_result)
 from .notebooks import figure_title, named_items, page_notebook
 from ..evaluation.published import PAPERS
 from .reports import ROWS, Run
@@ -36,13 +38,14 @@ def _line(place: tuple[str, ...], rows: list[dict], several: bool) -> dict:
     entries = _by_protocol(rows)
     return dict(item=item, row=f"{name} ({corpus})" if several else name, column=column, entries=entries,
                 published=published[0] if published else "",
+                unanswered=not any(row["reproduced"] for row in rows),
                 verdict=entries.get("paper", rows)[0]["verdict"])
 
 def _bar(protocol: str, row: dict) -> tuple:
     "An interval as `interval_svg` takes it."
-    value, low, high = (format_number(row[name]) for name in VALUES)
-    title = f"{protocol} protocol: {value} [{low}, {high}], n = {row['n'] or '–'}"
-    return protocol, row["reproduced"], row["low"], row["high"], title
+    value, low, high = (row[name] for name in VALUES)
+    shown = f"{format_result(value, low, high)} {format_interval(low, high)}"
+    return protocol, value, low, high, f"{protocol} protocol: {shown}, n = {row['n'] or '–'}"
 
 def _draw(lines: list[dict]) -> None:
     "Give each line its `plot`. Lines of one item and column share a scale."
@@ -80,8 +83,8 @@ def describe_overview(run: Run) -> str:
     return figure_title(figure.read_text(encoding="utf-8")) or f"Overview of the run {run.name}"
 
 def count_verdicts(entries: list[dict]) -> dict[str, int]:
-    "How many claims have each verdict."
-    return {verdict: sum(entry["verdict"] == verdict for entry in entries) for verdict in VERDICTS}
+    "How many claims have each verdict, or none of one kind: HEADLINES."
+    return {verdict: sum(entry["verdict"] == verdict for entry in entries) for verdict in HEADLINES}
 
 def _card(key: str, runs: list[Run], entries: list[dict]) -> dict:
     "The card of one paper."
@@ -102,19 +105,24 @@ def make_cards(papers: dict[str, list[Run]],
     return [_card(key, papers.get(key, []), entries) for key in keys]
 
 # %% ../../nbs/80f_site_pages.ipynb #848283fb
+def _test_bar(test: dict) -> tuple:
+    "A test's interval as `interval_svg` takes it."
+    value, bounds = test["value"], test["bounds"]
+    shown = f"{format_difference(value, *bounds)} {format_interval(*bounds)}"
+    judged = "" if test["verdict"] else " unjudged"
+    why = f"; no verdict: {test['reason']}" if judged else ""
+    title = f"{test['run']}, {test['protocol']} protocol: {shown}{why}"
+    return test["protocol"] + judged, value, *bounds, title
+
 def claim_plot(entry: dict, tests: list[dict]) -> Markup:
-    "The intervals of some of a claim's tests, beside the published difference."
+    "The intervals of some of a claim's tests, beside the published difference and what matters."
     if not tests: return Markup()
-    numbers = [test[name] for test in entry["tests"] for name in ("difference", "low", "high")]
-    ends, margin = span([entry["published"], *numbers], around_zero=True), entry["claim"].margin
-    wanted = dict(higher=(0, ends[1]), lower=(ends[0], 0), equal=(-margin, margin))[entry["claim"].expects]
-    bars = []
-    for test in tests:
-        value, low, high = (test[name] for name in ("difference", "low", "high"))
-        title = (f"{test['run']}, {test['protocol']} protocol: {format_difference(value)} "
-                 f"[{format_bound(low)}, {format_bound(high)}]")
-        bars.append((test["protocol"], value, low, high, title))
-    return interval_svg(bars, entry["published"], ends, wanted)
+    judged = [test for test in entry["tests"] if test["verdict"]] or entry["tests"]
+    numbers = [test["value"] for test in entry["tests"]] + [end for test in judged for end in test["bounds"]]
+    ends = span([entry["published"], entry["matters"], *numbers], around_zero=True)
+    zone = Zone(float(entry["matters"]), entry["claim"].expects)
+    ordered = sorted(tests, key=lambda test: PROTOCOLS.index(test["protocol"]))
+    return interval_svg([_test_bar(test) for test in ordered], entry["published"], ends, zone)
 
 def scoreboard(papers: dict[str, list[Run]],   # returned by `read_reports`
                ) -> tuple[Run | None, list[dict]]:
@@ -129,6 +137,21 @@ def scoreboard(papers: dict[str, list[Run]],   # returned by `read_reports`
         entry["plot"] = claim_plot(entry, entry["leading"])
         for test in entry["tests"]: test["plot"] = claim_plot(entry, [test])
     return summary, entries
+
+# %% ../../nbs/80f_site_pages.ipynb #e0f05c51
+def placebos(summary: Run | None) -> dict:   # rows, with `found` and `plot`; numbers able, found, expected
+    "Each system against itself; no rows where the summary has none."
+    if summary is None or "placebos.csv" not in summary.downloads: return dict(rows=[])
+    table = read_placebos(summary.folder / "placebos.csv")
+    ends = {metric: span([*rows["value"], *rows["low"], *rows["high"]], around_zero=True)
+            for metric, rows in table.groupby("metric")}
+    rows = [row | dict(bounds=(row["low"], row["high"])) for row in table.to_dict("records")]
+    for row in rows:
+        row["found"] = not row["reason"] and float(row["p"]) < LEVEL
+        row["verdict"] = "" if row["reason"] else "no difference"
+        row["plot"] = interval_svg([_test_bar(row)], "", ends[row["metric"]])
+    able = sum(not row["reason"] for row in rows)
+    return dict(rows=rows, able=able, found=sum(row["found"] for row in rows), expected=LEVEL * able)
 
 # %% ../../nbs/80f_site_pages.ipynb #88e894b0
 def _percentages(found: dict) -> list[tuple]:

@@ -146,7 +146,7 @@ TWO_VOICES = Sentence("05", "nemo",
 SENTENCES = [NOISE, STEP, AGREEMENT, PRINTED, INERTIA, FIXED_WORDS, FEAR, RARE, SVM, TEXT_BRANCH, VOICE,
              TWO_VOICES]
 
-AGAIN = {   # paper -> what is being judged again
+AGAIN = {   # paper -> what waits for runs by the present rule
     "01": "how much of the step from voice to voice and words remains beyond shuffled texts, and whether the "
           "clusters on RAVDESS and CREMA-D follow sentences or the corpora that these come from",
     "02": "what history, class weights, fusions and more seconds of sound are worth",
@@ -167,23 +167,26 @@ def write_list(findings: list[Finding]) -> str:   # Markdown
     return "\n".join(lines)
 
 def describe_paper(runs: list[RunFiles], paper: str) -> str:   # Markdown
-    "All sentences of a paper, and what is being judged again."
+    "All sentences of a paper, and what waits for new runs."
     mine = [sentence for sentence in SENTENCES if paper.startswith(sentence.paper)]
     lines = [f"- {found.sentence}" for found in write_sentences(mine, runs)]
     if not lines: lines = ["- No run on a real corpus has these numbers."]
-    return "\n".join([f"**{SHORT[paper]}**", "", *lines, f"- *Being judged again*: {AGAIN[paper[:2]]}."])
+    return "\n".join([f"**{SHORT[paper]}**", "", *lines, f"- *Waits for new runs*: {AGAIN[paper[:2]]}."])
+
+def _count(heads: list[str]) -> str:
+    "`3 inconclusive, 1 reversed`: claims by headline, the most frequent first."
+    counts = pd.Series(heads).value_counts()
+    return ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
 
 def compose_answer(verdicts: Verdicts, runs: list[RunFiles]) -> str:   # Markdown
-    "The first screen: how many claims have which verdict, what these verdicts leave out, and the findings."
-    heads = list(verdicts.heads.values())
-    tested = len(heads) - heads.count("untested")
-    if not tested: return "There is no run on a real corpus, so nothing can be said of any claim."
-    holds, turned, undecided = (heads.count(verdict) for verdict in ("holds", "reversed", "inconclusive"))
+    "The first screen: how many claims have which verdict, on which runs, and the findings."
+    heads = [head.verdict for head in verdicts.heads.values()]
+    judged = [verdict for verdict in heads if verdict != "untested"]
+    if not runs: return "There is no run on a real corpus, so nothing can be said of any claim."
     lines = [f"- {SHORT[found.paper]}: {found.sentence}" for found in list_findings(runs)]
+    said = f": {_count(judged)}" if judged else ""
     return "\n".join([
-        f"**Of {len(heads)} claims, {tested} were tested on real recordings, in {len(runs)} runs. By the "
-        f"rule below {holds} hold, {turned} are reversed, and {undecided} stay inconclusive.** These "
-        "verdicts are provisional and being judged again: their intervals leave out how much a result "
-        "changes from one training to the next.", "",
-        "Some numbers that do not depend on a verdict. They state what was measured and judge no claim:", "",
-        *lines])
+        f"**Of {len(heads)} claims, {len(judged)} have a verdict, from {len(runs)} runs on real recordings"
+        f"{said}.** The others have none: no run compares what they say, or voices or repetitions are too "
+        "few.", "",
+        "Some numbers that do not depend on a verdict:", "", *lines])

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SHORT', 'SIGNS', 'TESTED', 'PITFALLS', 'Verdicts', 'judge_claims', 'count_verdicts', 'list_claims', 'describe_claim',
-           'show_p', 'explain_claim', 'score_systems', 'list_tests', 'compare_protocols', 'list_untested',
+           'explain_claim', 'score_systems', 'list_tests', 'compare_protocols', 'list_untested', 'count_placebos',
            'list_results', 'RunFiles', 'read_runs', 'find_result', 'list_pitfalls', 'list_assumptions', 'list_stages',
            'list_fits', 'sum_costs', 'mean_fit_costs']
 
@@ -15,59 +15,66 @@ from typing import NamedTuple
 import numpy as np, pandas as pd
 from ...evaluation.claims import Claim, published_difference
 from ...evaluation.published import PAPERS, RESULTS
-from ...evaluation.verdicts import LEVEL, VERDICTS, find_pair, headline, judge
+from ...evaluation.intervals import write_interval, write_p
+from ...evaluation.scoreboard import (HEADLINES, Headline, is_real, judge, list_headlines,
+                                             list_runs)
+from ...evaluation.verdicts import find_pair
 from ..runs import FIT
 
 # %% ../../../nbs/79_summary_tables.ipynb #0f12106e
 SHORT = {paper: short for paper, (short, _) in PAPERS.items() if paper != "06_summary"}   # folder -> Toh 2025
-SIGNS = dict(holds="✓ holds", reversed="✗ reversed", inconclusive="? inconclusive", untested="– untested")
+SIGNS = {"holds": "✓ holds", "holds, smaller than published": "✓ holds, smaller than published",
+         "too small to matter": "≈ too small to matter", "reversed": "✗ reversed",
+         "inconclusive": "? inconclusive", "mixed": "± mixed", "untested": "– untested"}
 
 class Verdicts(NamedTuple):
     "What was claimed, what was tested, and each claim's headline."
-    claims: dict[str, Claim]    # by id
-    tests: pd.DataFrame         # the columns of `verdicts.JUDGED`; a row without a run for an untested claim
-    heads: dict[str, str]       # claim id -> one of VERDICTS
+    claims: dict[str, Claim]      # by id
+    tests: pd.DataFrame           # scoreboard.JUDGED; a row without a run for an untested claim
+    heads: dict[str, Headline]    # by claim id
 
     def of_paper(self, paper: str) -> pd.DataFrame:
-        "The tests of a paper (`04`, or all of its name) that have an interval."
-        return self.tests[self.tests.paper.str.startswith(paper) & self.tests.low.notna()]
+        "The tests of a paper (`04`, or all of its name)."
+        return self.tests[self.tests.paper.str.startswith(paper) & self.tests.run.notna()]
 
     def papers(self) -> list[str]:
         "The papers that have such tests."
         return [paper for paper in SHORT if len(self.of_paper(paper))]
 
-def judge_claims(claims: list[Claim], reports: Path, resamples: int) -> Verdicts:
+def judge_claims(claims: list[Claim], reports: Path) -> Verdicts:
     "Every claim against every run on real corpora under `reports`."
-    tests = judge(reports, resamples)
-    heads = {claim: headline(rows) for claim, rows in tests.groupby("claim", sort=False)}
-    return Verdicts({claim.id: claim for claim in claims}, tests, heads)
+    tests = judge(reports)
+    return Verdicts({claim.id: claim for claim in claims}, tests, list_headlines(tests))
 
 # %% ../../../nbs/79_summary_tables.ipynb #bb635eb2
-def count_verdicts(verdicts: Verdicts) -> pd.DataFrame:   # paper, and a column for each of VERDICTS
+def count_verdicts(verdicts: Verdicts) -> pd.DataFrame:   # paper, and a column for each of HEADLINES
     "Number of claims by paper and headline; the last row is for all papers."
     papers = pd.Series([SHORT[claim.paper] for claim in verdicts.claims.values()])
-    heads = pd.Series([verdicts.heads[claim] for claim in verdicts.claims])
+    heads = pd.Series([verdicts.heads[claim].verdict for claim in verdicts.claims])
     table = pd.crosstab(papers, heads)
-    table = table.reindex(index=list(SHORT.values()), columns=list(VERDICTS), fill_value=0)
+    table = table.reindex(index=list(SHORT.values()), columns=list(HEADLINES), fill_value=0)
     table.loc["all"] = table.sum()
     return table.rename_axis(index="paper", columns=None).reset_index()
 
 # %% ../../../nbs/79_summary_tables.ipynb #0bf66656
+def _say_verdict(test) -> str:
+    "`✓ holds`, or why there is no verdict."
+    return SIGNS[test.verdict] if isinstance(test.verdict, str) else f"· {test.reason}"
+
 def _list_verdicts(tests: pd.DataFrame) -> str:
-    "`✓ holds`, or a verdict for each corpus; a dash where nothing was tested."
-    signs = tests.verdict.map(SIGNS)
-    if len(tests) > 1: signs = signs + " (" + tests.corpus + ")"
-    return "; ".join(signs) or "–"
+    "The verdict of each test with its corpus; a dash where nothing was tested."
+    return "; ".join(f"{_say_verdict(test)} ({test.corpus})" for test in tests.itertuples()) or "–"
 
 def list_claims(verdicts: Verdicts, paper: str) -> pd.DataFrame:   # paper: "04", or all of its name
     "claim, says, basis, headline, paper, corrected: a paper's claims with the verdicts of each protocol."
     rows = []
     for claim in verdicts.claims.values():
         if not claim.paper.startswith(paper): continue
-        mine = verdicts.tests[verdicts.tests.claim == claim.id]
+        mine, head = verdicts.tests[verdicts.tests.claim == claim.id], verdicts.heads[claim.id]
         protocols = {name: _list_verdicts(mine[mine.protocol == name]) for name in ("paper", "corrected")}
+        on = f" ({head.corpus})" if head.corpus else ""
         rows.append(dict(claim=claim.id, says=claim.statement, basis=claim.basis,
-                         headline=SIGNS[verdicts.heads[claim.id]], **protocols))
+                         headline=SIGNS[head.verdict] + on, **protocols))
     return pd.DataFrame(rows)
 
 # %% ../../../nbs/79_summary_tables.ipynb #83411c58
@@ -75,28 +82,29 @@ def describe_claim(claim: Claim) -> pd.DataFrame:   # key, value
     "What a claim says, where it stands, and how it is tested."
     difference = published_difference(claim)
     published = "none" if difference is None else f"{difference:.3f}"
-    direction = f"{claim.expects}, within {claim.margin}" if claim.expects == "equal" else claim.expects
     return pd.DataFrame([("says", claim.statement), ("source", claim.source), ("metric", claim.metric),
-                         ("expects", direction), ("published difference", published), ("needs", claim.needs)],
-                        columns=["key", "value"])
-
-def show_p(p: float) -> str:
-    "A p value with the digits that it supports: `0.023`, `< 0.001`; a dash where there is none."
-    return "–" if np.isnan(p) else "< 0.001" if p < .001 else f"{p:.3f}"
+                         ("expects", claim.expects), ("published difference", published),
+                         ("needs", claim.needs)], columns=["key", "value"])
 
 def _explain(test) -> str:
-    "One test in a sentence: the interval, p and the verdict that follows."
-    interval = f"{test.difference:.3f} (95 % interval {test.low:.3f} to {test.high:.3f})"
-    side = "not below" if test.p_holm >= LEVEL else "below"
-    return (f"- {test.corpus}, {test.protocol} protocol: {test.systems} is {interval}; p after Holm's "
-            f"correction is {show_p(test.p_holm)}, {side} {LEVEL}. "
-            f"Verdict: **{test.verdict}**.")
+    "One test in a sentence: the adjusted interval, what matters, and the verdict that follows."
+    where = f"- {test.corpus}, {test.protocol} protocol: {test.systems} is"
+    if not isinstance(test.verdict, str):
+        interval = write_interval(test.value, test.low, test.high)
+        return f"{where} {interval} before correction. No verdict: **{test.reason}**."
+    interval = write_interval(test.value, test.low_holm, test.high_holm)
+    size = f"{test.repetitions:.0f} repetitions, {test.units:.0f} units"
+    return (f"{where} {interval} after Holm's correction (p {write_p(test.p_holm)}; {size}); "
+            f"{test.matters:.3f} would matter, and {test.detectable:.3f} would have been found four times in "
+            f"five. Verdict: **{test.verdict}**.")
 
 def explain_claim(verdicts: Verdicts, claim: str) -> str:   # Markdown
     "How a claim's verdict follows from its tests."
-    tests = verdicts.tests[(verdicts.tests.claim == claim) & verdicts.tests.low.notna()]
+    tests = verdicts.tests[(verdicts.tests.claim == claim) & verdicts.tests.run.notna()]
     lines = [_explain(test) for test in tests.itertuples()] or ["- No run compares what this claim compares."]
-    return "\n".join([*lines, "", f"The headline is **{verdicts.heads[claim]}**."])
+    head = verdicts.heads[claim]
+    on = f", that of {head.corpus}" if head.corpus else ""
+    return "\n".join([*lines, "", f"The headline is **{head.verdict}**{on}."])
 
 # %% ../../../nbs/79_summary_tables.ipynb #636c027f
 def score_systems(verdicts: Verdicts, claim: str, reports: Path) -> pd.DataFrame:
@@ -107,38 +115,58 @@ def score_systems(verdicts: Verdicts, claim: str, reports: Path) -> pd.DataFrame
         pair = find_pair(verdicts.claims[claim], predictions, test.protocol)
         if pair is None: continue   # the claim is not about predictions
         for name, counts in zip(pair.names, pair.counts):
-            answered = int((counts.sum(axis=(1, 2)) > 0).sum())
-            rows.append((test.run, test.protocol, name, answered, float(pair.metric(counts.sum(axis=0)))))
+            value = pair.metric(counts.sum(axis=1)).mean()   # the mean over repetitions
+            rows.append((test.run, test.protocol, name, pair.n, float(value)))
     return pd.DataFrame(rows, columns=["run", "protocol", "system", "utterances", "value"])
 
 # %% ../../../nbs/79_summary_tables.ipynb #1b4aeb80
-TESTED = ["claim", "run", "protocol", "systems", "metric", "expects", "published", "difference", "low",
-          "high", "p", "p_holm", "effect", "n", "units", "seeds", "collapsed", "verdict"]
+TESTED = ["claim", "run", "protocol", "systems", "instead", "metric", "expects", "published", "matters",
+          "value", "low_holm", "high_holm", "p_holm", "detectable", "n", "units", "repetitions", "collapsed",
+          "verdict", "reason"]
 
-def list_tests(verdicts: Verdicts, paper: str) -> pd.DataFrame:   # TESTED, p and p_holm as texts
-    "Every test of a paper, with its effect."
-    tests = verdicts.of_paper(paper)[TESTED]
-    return tests.assign(p=tests.p.map(show_p), p_holm=tests.p_holm.map(show_p))
+def list_tests(verdicts: Verdicts, paper: str) -> pd.DataFrame:   # TESTED, p_holm as text
+    "Every test of a paper, with its adjusted interval; the plain one where there is no verdict."
+    tests = verdicts.of_paper(paper)
+    bounds = {f"{end}_holm": tests[f"{end}_holm"].fillna(tests[end]) for end in ("low", "high")}
+    return tests.assign(p_holm=tests.p_holm.map(write_p), **bounds)[TESTED]
 
 def compare_protocols(verdicts: Verdicts) -> pd.DataFrame:   # claim, run, says, paper, corrected
     "The claims that were tested in both protocols on one corpus, with both verdicts."
     tests = verdicts.tests[verdicts.tests.protocol.notna()]
+    tests = tests[tests.verdict.notna()]
     table = tests.pivot(index=["claim", "run"], columns="protocol", values="verdict")
     table = table.reindex(columns=["paper", "corrected"]).dropna().reset_index()
     table.insert(2, "says", [verdicts.claims[claim].statement for claim in table.claim])
     return table.rename_axis(columns=None)
 
-def list_untested(verdicts: Verdicts) -> pd.DataFrame:   # claim, says, needs
-    "The claims that no run could test, with what a test needs."
-    untested = [claim for claim in verdicts.claims.values() if verdicts.heads[claim.id] == "untested"]
-    rows = [(claim.id, claim.statement, claim.needs) for claim in untested]
-    return pd.DataFrame(rows, columns=["claim", "says", "needs"])
+def list_untested(verdicts: Verdicts) -> pd.DataFrame:   # claim, says, reason, needs
+    "The claims that no run could judge, why, and what a test needs."
+    rows = []
+    for claim in verdicts.claims.values():
+        if verdicts.heads[claim.id].verdict != "untested": continue
+        reasons = verdicts.tests.reason[verdicts.tests.claim == claim.id]
+        why = claim.untested or "; ".join(dict.fromkeys(reasons[~reasons.str.startswith("needs ")]))
+        rows.append((claim.id, claim.statement, why or "no run compares it", claim.needs))
+    return pd.DataFrame(rows, columns=["claim", "says", "reason", "needs"])
+
+# %% ../../../nbs/79_summary_tables.ipynb #7aae271f
+def count_placebos(placebos: pd.DataFrame) -> pd.DataFrame:   # paper, tests, able, found, expected
+    """Tests of systems against themselves by paper; `able`: with repetitions and units enough for a verdict;
+    `found`: of these with p < 0.05; `expected`: one in twenty."""
+    if not len(placebos): return pd.DataFrame(columns=["paper", "tests", "able", "found", "expected"])
+    able = placebos.reason == ""
+    table = placebos.assign(able=able, found=able & (placebos.p < .05), paper=placebos.paper.map(SHORT))
+    table = table.groupby("paper", sort=False).agg(tests=("p", "size"), able=("able", "sum"),
+                                                   found=("found", "sum"))
+    table.loc["all"] = table.sum()
+    return table.assign(expected=.05 * table.able).reset_index()
 
 # %% ../../../nbs/79_summary_tables.ipynb #f80283ce
 def list_results(verdicts: Verdicts, paper: str, profile: str) -> pd.DataFrame:   # RESULTS
     "The tests as results.csv of the summary, a row each."
-    names = dict(claim="item", systems="row", metric="column", difference="reproduced")
+    names = dict(claim="item", systems="row", metric="column", value="reproduced", repetitions="seeds")
     table = verdicts.tests.rename(columns=names).assign(paper=paper, profile=profile)
+    table["verdict"] = table.verdict.fillna(table.reason)
     return table[RESULTS].fillna({"row": "untested", "comparable": "replication"})
 
 # %% ../../../nbs/79_summary_tables.ipynb #3cc023d5
@@ -161,12 +189,9 @@ def _read_run(folder: Path) -> RunFiles:
     return RunFiles(folder.parent.name, folder.name, pd.read_csv(folder / "results.csv"), record,
                     pd.read_csv(fits) if fits.is_file() else pd.DataFrame(columns=list(FIT)))
 
-def read_runs(tests: pd.DataFrame,    # of `Verdicts`, or scoreboard.csv
-              reports: Path) -> list[RunFiles]:
-    "The runs that tested a claim, in the order of their papers and names."
-    tested = tests[tests.run.notna()]
-    folders = sorted(set(zip(tested.paper, tested.run)))
-    return [_read_run(Path(reports) / paper / run) for paper, run in folders]
+def read_runs(reports: Path) -> list[RunFiles]:
+    "The runs on real corpora under `reports`, in the order of their papers and names."
+    return [_read_run(folder) for folder in list_runs(reports) if is_real(folder)]
 
 # %% ../../../nbs/79_summary_tables.ipynb #e14657ad
 PITFALLS = [   # paper, what it is, and the row of results.csv: item, row, column, protocol
