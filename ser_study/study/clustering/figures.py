@@ -120,7 +120,7 @@ def sensitivity_figure(found: Sensitivity) -> plt.Figure:
 def _draw_nulls(axis, bars: pd.DataFrame) -> None:   # a row for each set of features
     "The silhouette of the recordings as bars, of the nulls as lines."
     axis.bar(bars.index, bars.recordings, .5, color="C0", label="the recordings")
-    for colour, null in zip(("black", "C3", "C1"), NULLS):
+    for colour, null in zip(("black", "C3", "C2"), NULLS):
         axis.hlines(bars[f"{null} null"], bars.index - .3, bars.index + .3, color=colour,
                     label=f"{null} null")
     axis.set(xticks=bars.index, xticklabels=bars.features, ylabel="silhouette in the UMAP space",

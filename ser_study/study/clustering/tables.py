@@ -163,6 +163,7 @@ def noise_conventions(clusterings: Clusterings) -> pd.DataFrame:
                          DBCV_of_KMeans=float(np.mean([one["dbcv"]["KMeans"] for one in facts]))))
     return pd.DataFrame(rows)
 
+# %% ../../../nbs/74b_clustering_tables.ipynb #dcff7a3e
 def largest_and_noise(one: Clusterings, protocol: str, name: str) -> tuple[float, float]:
     "Share of clips in HDBSCAN's largest group, and share of noise; means over seeds."
     found = []
@@ -183,6 +184,7 @@ def noise_findings(clusterings: RefittedClusterings, names: list[str]) -> pd.Dat
         found.append((f"{name} + HDBSCAN", column, protocol, share))
     return list_findings(found, clusterings)
 
+# %% ../../../nbs/74b_clustering_tables.ipynb #ff0ba139
 def both_spaces(clusterings: Clusterings) -> pd.DataFrame:
     "Silhouette of KMeans clusters of each set of features, by protocol and space."
     rows = []
@@ -212,7 +214,7 @@ def ami_by_factor(probed: pd.DataFrame,   # of `probe_clusters`
     kmeans = probed[probed.clusterer == "KMeans"]
     return kmeans.pivot_table(index=["protocol", "features"], columns="factor", values="ami", sort=False)
 
-# %% ../../../nbs/74b_clustering_tables.ipynb #21c16084
+# %% ../../../nbs/74b_clustering_tables.ipynb #6e1bd39d
 def agreement(one: Clusterings, clips: pd.DataFrame, protocol: str, name: str, factor: str,
               clusterer: str = "KMeans",
               within: str = "") -> float:    # a corpus; all of them when not given
