@@ -10,8 +10,8 @@ __all__ = ['SOURCES', 'TEXT_MODELS', 'PAPERS_MODELS', 'pull_checkpoints', 'make_
 # %% ../../../nbs/74a_clustering_data.ipynb #b1f9bd19
 from dataclasses import dataclass
 import numpy as np, pandas as pd
+from ...evaluation.intervals import FEW
 from ...evaluation.published import kind_of_result
-from ...evaluation.resampling import FEW
 from ...features.checkpoints import pull
 from ...features.transcripts import CTC, PocketSphinx, word_error_table
 from ...settings import Settings, StudyError
@@ -122,7 +122,7 @@ def name_units(speakers: np.ndarray) -> str:   # (n,)
     "What the intervals are over, in words."
     count = len(set(speakers))
     if count >= FEW: return f"{count} speakers"
-    return "utterances, because there are too few speakers to generalise to others"
+    return f"the seeds alone, these voices only ({count} say nothing of others)"
 
 # %% ../../../nbs/74a_clustering_data.ipynb #23fbdf7e
 def quote(text: str) -> str:
@@ -216,6 +216,8 @@ def note_assumptions(study: Study, material: Material,
          "not given; the published values are out of reach in the feature space, and usual for a UMAP plane"),
         ("HDBSCAN", f"min_cluster_size {p['min_cluster_size']}", "not given"),
         ("noise", "counts as a cluster", "not given; it is what scikit-learn does with label -1"),
+        ("refits on half of the speakers", "with the same UMAP, K and min_cluster_size",
+         "the paper has no intervals; half of the clips with the same values is a coarser clustering"),
         ("librosa features", statistics, "the paper names MFCCs and 'a variety of acoustic features'"),
         ("pooling of token embeddings", p["pooling"], "not given"),
         ("transcripts", ", ".join(material.words),

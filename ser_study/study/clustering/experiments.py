@@ -13,7 +13,7 @@ import numpy as np, opensmile, pandas as pd
 from ...data.audio import load_audio
 from ...features.functionals import Functionals, measure
 from ...features.store import extract
-from ...models.probes import null_like, probe
+from ...models.probes import NULLS, null_like, probe
 from ...settings import StudyError
 from .data import Material
 from .fits import SPACES, Clusterings, fit_clusters
@@ -100,16 +100,18 @@ def tune(study: Study, clusterings: Clusterings, material: Material,
          ) -> pd.DataFrame:      # one row for each objective
     "The best of the trials for the silhouette in each space (paper protocol, one seed, leading combination)."
     X, rows = clusterings.features["paper"][material.lead], []
+    voice = clusterings.features["paper"]["openSMILE"].shape[1]
     for judge in SPACES:
         with study.stage(f"tuning for the silhouette in the space of {judge}", trials):
             best = _best(clusterings, X, judge, space, trials, seed)
-        both = (X, null_like(X, "permuted", seed))
-        tasks = [clusterings.task(data, "paper", clusterings.seeds[0], **best) for data in both]
-        ours, null = clusterings.run(fit_clusters, tasks, "best")
+        nulls = [null_like(X, null, seed, voice) for null in NULLS[1:]]
+        tasks = [clusterings.task(data, "paper", clusterings.seeds[0], **best) for data in (X, *nulls)]
+        ours, permuted, shuffled = clusterings.run(fit_clusters, tasks, "best")
         ami = probe(ours.table.KMeans.to_numpy(), material.clips).set_index("factor").ami
         rows.append(dict(objective=f"silhouette in the space of {judge}", **best,
                          silhouette=ours.table[f"KMeans in {judge}"].mean(),
-                         permuted_null=null.table[f"KMeans in {judge}"].mean(),
+                         permuted_null=permuted.table[f"KMeans in {judge}"].mean(),
+                         shuffled_text_null=shuffled.table[f"KMeans in {judge}"].mean(),
                          AMI_emotion=ami.get("emotion", np.nan), AMI_sentence=ami.get("sentence", np.nan)))
     return pd.DataFrame(rows)
 
