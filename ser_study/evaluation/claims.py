@@ -51,7 +51,7 @@ class Claim:
     def _problem(self) -> str:
         "A sentence on what is wrong; empty for a good claim."
         if self.basis not in BASES: return f"basis is one of {', '.join(BASES)}, not {self.basis!r}."
-        if self.expects not in EXPECTS: return f"expects is one of {', '.join(EXPECTS)}, not {self.expects!r}."
+        if self.expects not in EXPECTS: return f"expects is {' or '.join(EXPECTS)}, not {self.expects!r}."
         if bool(self.matters) != bool(self.because): return "matters and because go together."
         if sum(bool(getattr(self, way)) for way in WAYS) > 1:
             return f"there is one way to test a claim, of {', '.join(WAYS)}."
