@@ -478,6 +478,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                         'ser_study/evaluation/intervals.py'),
                                                 'ser_study.evaluation.intervals._adjust_family': ( 'intervals.html#_adjust_family',
                                                                                                    'ser_study/evaluation/intervals.py'),
+                                                'ser_study.evaluation.intervals._count_moving': ( 'intervals.html#_count_moving',
+                                                                                                  'ser_study/evaluation/intervals.py'),
                                                 'ser_study.evaluation.intervals._of_class': ( 'intervals.html#_of_class',
                                                                                               'ser_study/evaluation/intervals.py'),
                                                 'ser_study.evaluation.intervals._of_counts': ( 'intervals.html#_of_counts',

@@ -135,15 +135,16 @@ PLACE = ["item", "row", "column"]
 BEHIND = ["low", "error", "freedom", "seeds", "units"]   # columns of results.csv behind an interval
 
 def compare_rows(claim: Claim, results: pd.DataFrame, protocol: str) -> dict | None:
-    "Like `compare_systems`, for a row of results.csv that is a difference."
+    "Like `compare_systems`, for a row of results.csv that is a difference; None for an older run."
     if not set(BEHIND) <= set(results): return None
     table = results[(results.protocol == protocol) & results[BEHIND].notna().all(axis=1)]
     table = table.drop_duplicates(PLACE).set_index(PLACE)
-    for name in map(tuple, claim.row):
+    for item, label, column, *instead in claim.row:
+        name = (item, label, column)
         if name not in table.index: continue
         row = table.loc[name]
         found = student_interval(row.reproduced, row.error, row.freedom, row.seeds, row.units)
-        return dict(systems=f"{name[1]}: {name[2]}", instead="", **found._asdict(), n=int(row.n))
+        return dict(systems=f"{label}: {column}", instead="".join(instead), **found._asdict(), n=int(row.n))
     return None
 
 # %% ../../nbs/66_verdicts.ipynb #3879a032

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 import numpy as np, pandas as pd
-from scipy.stats import t as student_t
 from ...evaluation.intervals import (FEW, Interval, adjust, crossed_interval, refit_interval,
                                             student_interval, write_p)
 from ...evaluation.verdicts import verdict_of
@@ -264,9 +263,8 @@ def _verdict(row: dict, expected: Expected) -> str:
 def add_verdicts(findings: pd.DataFrame,             # FINDING
                  expected: dict[str, Expected],      # column -> what is expected of it
                  ) -> pd.DataFrame:                  # and p_holm, low_holm, high_holm, verdict
-    "Findings, corrected within each protocol, with a verdict on each; `detectable` is corrected as well."
+    "Findings, corrected within each protocol, with a verdict on each."
     table = adjust(findings, "protocol")
-    table["detectable"] = table.high_holm - table.value + student_t.ppf(.8, table.freedom) * table.error
     said = [_verdict(row, expected[row["column"]]) for row in table.to_dict("records")]
     return table.assign(verdict=pd.Series(said, table.index, dtype=object))
 
