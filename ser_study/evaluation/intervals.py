@@ -157,11 +157,12 @@ def _adjust_family(table: pd.DataFrame) -> pd.DataFrame:   # CORRECTED
 
 def adjust(table: pd.DataFrame,       # a row for each test, with the fields of Interval as columns
            by: str | list[str],       # one family for each value of these columns: a protocol
-           ) -> pd.DataFrame:         # and p_holm, low_holm, high_holm; detectable is that of the new interval
+           ) -> pd.DataFrame:         # and p_holm, low_holm, high_holm; detectable is theirs
     "Holm's correction (1979) within each family, and intervals that leave out 0 where p_holm < 0.05."
     families = [_adjust_family(part) for _, part in table.groupby(by, sort=False)]
     kept = table.drop(columns="detectable")
-    return kept.join(pd.concat(families)) if families else table.assign(p_holm=[], low_holm=[], high_holm=[])
+    if not families: return table.assign(p_holm=[], low_holm=[], high_holm=[])
+    return kept.join(pd.concat(families))
 
 # %% ../../nbs/62_intervals.ipynb #ee4a1ebb
 def write_p(p: float) -> str:
