@@ -43,7 +43,8 @@ def line_of(claim: Claim, run: Run, protocol: str) -> int | None:
     table = run.results[(run.results["protocol"] == protocol) & complete]
     places = list(zip(table["item"], table["row"], table["column"]))
     line = dict(reversed(list(zip(places, map(int, table.index + 2)))))   # the first line of each place
-    return next((line[tuple(place)] for place in claim.row if tuple(place) in line), None)
+    return next((line[place] for item, label, column, *_ in claim.row
+                 if (place := (item, label, column)) in line), None)
 
 def anchor(kind: str, name: str) -> str:
     "The anchor of a claim or an item on its page: `claim-04-8`, `item-fig-3`."
