@@ -45,49 +45,48 @@ def student_interval(value: float, error: float, freedom: float, repetitions: in
                     detectable, int(repetitions), int(units))
 
 # %% ../../nbs/62_intervals.ipynb #97ba4a8d
-def _count_moving(left_out: np.ndarray, value: float) -> int:
-    "Units without which the value is another one; all of them where none moves it."
-    moving = int((~np.isclose(left_out, value, rtol=1e-9, atol=1e-12)).sum())
-    return moving or len(left_out)
-
-def _variances(by_repetition: np.ndarray, left_out: np.ndarray | None) -> list[tuple[float, int]]:
+def _variances(by_repetition: np.ndarray, left_out: np.ndarray | None,
+               units: int) -> list[tuple[float, int]]:
     "Variance of the mean and degrees of freedom: between repetitions, and between units where there are any."
     repetitions = len(by_repetition)
     parts = [(float(by_repetition.var(ddof=1)) / repetitions, repetitions - 1)]
     if left_out is None: return parts
-    units, moving = len(left_out), _count_moving(left_out, float(by_repetition.mean()))
-    return [*parts, ((units - 1) / units * float(((left_out - left_out.mean()) ** 2).sum()), moving - 1)]
+    share = (len(left_out) - 1) / len(left_out)
+    return [*parts, (share * float(((left_out - left_out.mean()) ** 2).sum()), units - 1)]
 
 def crossed_interval(by_repetition: np.ndarray,             # (S,) value of each repetition
                      left_out: np.ndarray | None = None,    # (K,) their mean without each unit
-                     units: int = 0,                        # K, where there are too few to be left out
+                     units: int | None = None,              # units that it rests on; None: K
                      ) -> Interval:
     "Interval of the mean over repetitions, over new repetitions and new units."
     by_repetition = np.asarray(by_repetition, dtype=float)
     repetitions = len(by_repetition)
+    if units is None: units = 0 if left_out is None else len(left_out)
     value = float(by_repetition.mean()) if repetitions else np.nan
-    if left_out is not None: units = _count_moving(left_out, value)
     if repetitions < 2: return student_interval(value, np.nan, np.nan, repetitions, units)
-    if units < FEW: left_out = None
-    parts = _variances(by_repetition, left_out)
+    parts = _variances(by_repetition, left_out if units >= FEW else None, units)
     total = sum(variance for variance, _ in parts)
     spread = sum(variance**2 / freedom for variance, freedom in parts)
     freedom = total**2 / spread if total else repetitions - 1
     return student_interval(value, np.sqrt(total), freedom, repetitions, units)
 
 # %% ../../nbs/62_intervals.ipynb #8bae054a
+def _count_units(systems: list[np.ndarray], metric: Callable) -> int:
+    "Units of which the metric says something: those with a row of its class, in a system and repetition."
+    return int(sum(np.isfinite(metric(counts)).any(axis=0) for counts in systems).astype(bool).sum())
+
 def _of_counts(systems: list[np.ndarray],    # (S, K, c, c) of each, the sign of the second one turned
                metric: Callable) -> Interval:
     "A metric of one system, or that of the first less that of the second; where it is defined."
     signs = (1, -1)[:len(systems)]
     totals = [counts.sum(axis=1) for counts in systems]
     by_repetition = sum(sign * metric(total) for sign, total in zip(signs, totals))
-    defined, units = np.isfinite(by_repetition), systems[0].shape[1]
+    defined, units = np.isfinite(by_repetition), _count_units(systems, metric)
     if units < FEW: return crossed_interval(by_repetition[defined], units=units)
     without = [metric(total[defined, None] - counts[defined]) for total, counts in zip(totals, systems)]
     left_out = sum(sign * values for sign, values in zip(signs, without))
-    means = left_out.mean(axis=0) if defined.any() else np.zeros(units)
-    return crossed_interval(by_repetition[defined], means)
+    means = left_out.mean(axis=0) if defined.any() else np.zeros(left_out.shape[1])
+    return crossed_interval(by_repetition[defined], means, units)
 
 def score_interval(counts: np.ndarray,      # (S, K, c, c) confusion counts of repetitions and units
                    metric: Callable,        # (..., c, c) -> (...), of summed counts
