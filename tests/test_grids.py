@@ -24,7 +24,8 @@ rows = [dict(row="moves", published=.6, reproduced=moves, low=moves - .05, high=
         dict(row="no interval", published=.6, reproduced=9 * gain, low=9 * gain, high=9 * gain),
         dict(row="ours alone", reproduced=gain * 9, low=0, high=1)]
 place = dict(paper="01_tiny", item="Table 1", column="UA", protocol="paper", corpus=corpora, profile="demo")
-table = pd.DataFrame(rows).assign(**place, n=3, seeds=1, comparable="replication", verdict="")[RESULTS]
+table = pd.DataFrame(rows).assign(**place, n=3, seeds=1, comparable="replication", verdict="")
+table = table.reindex(columns=RESULTS)
 run.write(table, table[["row"]], corpora={}, checkpoints={}, seeds=[seed], defects=[])''']
 
 
