@@ -2,7 +2,7 @@
 knows. And the messages for a faulty CSV. It takes some three minutes of one core."""
 import json, os, re, subprocess, sys
 from pathlib import Path
-import nbformat, pandas as pd, pytest, soundfile
+import nbformat, numpy as np, pandas as pd, pytest, soundfile
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "nbs/tutorials/your_own_corpus.ipynb"
@@ -73,7 +73,8 @@ def test_what_it_shows_is_what_the_runs_found(runs, outputs):
     for paper, query, count in asked:
         rows = results[paper].query(query)
         assert len(rows) == count
-        for value in rows[["reproduced", "low", "high"]].to_numpy().ravel():
+        shown = rows[["reproduced", "low", "high"]].to_numpy().ravel()
+        for value in shown[~np.isnan(shown)]:   # one repetition has no bounds
             assert f"{abs(value):.3f}" in across, (paper, value)
     assert "none of these numbers says anything about people" in across
     assert "the label is one certain vote" in across
