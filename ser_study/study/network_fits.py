@@ -6,6 +6,7 @@
 __all__ = ['BALANCERS', 'DEFAULTS', 'balance_samples', 'fit_network', 'fit_networks', 'system_counts']
 
 # %% ../../nbs/70b_network_fits.ipynb #48cfac2b
+import warnings
 from itertools import product
 import numpy as np, pandas as pd
 from transformers import set_seed
@@ -31,7 +32,9 @@ def balance_samples(training: Samples,
     "The training samples with the ones that a sampler makes of them, and how many it could not make."
     if method == "none": return training, 0
     sampler = BALANCERS[method](**options, random_state=seed)
-    made = training.with_mixed(sampler.plan(training.targets))
+    with warnings.catch_warnings():   # the fit itself tells what was not made
+        warnings.simplefilter("ignore", UserWarning)
+        made = training.with_mixed(sampler.plan(training.targets))
     return made, int(sampler.counts_.missing.sum())
 
 # %% ../../nbs/70b_network_fits.ipynb #f15fa22a
