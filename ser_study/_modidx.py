@@ -2768,6 +2768,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'ser_study/study/summary/figures.py'),
                                                  'ser_study.study.summary.figures._legend': ( 'summary_figures.html#_legend',
                                                                                               'ser_study/study/summary/figures.py'),
+                                                 'ser_study.study.summary.figures._scale': ( 'summary_figures.html#_scale',
+                                                                                             'ser_study/study/summary/figures.py'),
                                                  'ser_study.study.summary.figures.draw_claims': ( 'summary_figures.html#draw_claims',
                                                                                                   'ser_study/study/summary/figures.py'),
                                                  'ser_study.study.summary.figures.draw_overview': ( 'summary_figures.html#draw_overview',

@@ -50,11 +50,20 @@ def _label(claim, run: str, several: bool) -> str:
     "The claim, with the run's corpus where it was tested in several."
     return fill(f"{claim.id} {claim.statement}" + (f" [{run.split(',')[0]}]" if several else ""), 72)
 
+# %% ../../../nbs/79a_summary_figures.ipynb #ce2c935a
 def list_panels(verdicts: Verdicts) -> list[tuple[str, str, pd.DataFrame]]:
     "(paper, unit, its tests) for each panel of the figure."
     units = verdicts.tests.metric.map(unit_of)
     return [(paper, unit, tests) for paper in verdicts.papers()
             for unit, tests in verdicts.of_paper(paper).groupby(units, sort=False)]
+
+def _scale(tests: pd.DataFrame) -> tuple[float, float]:
+    "Ends of an axis that hold all values and what decides; an interval without a verdict may be cut off."
+    signs = tests.expects.map(lambda expects: -1. if expects == "lower" else 1.)
+    places = tests[["value", "published", "low_holm", "high_holm"]].astype(float).mul(signs, axis=0).stack()
+    low, high = min(0, places.min(), -tests.matters.max()), max(0, places.max(), tests.matters.max())
+    margin = .06 * (high - low)
+    return low - margin, high + margin
 
 def draw_claims(axis, verdicts: Verdicts, paper: str, unit: str, tests: pd.DataFrame) -> None:
     "A paper's tests of one unit on one axis, the first one on top."
@@ -65,7 +74,8 @@ def draw_claims(axis, verdicts: Verdicts, paper: str, unit: str, tests: pd.DataF
     several = tests.groupby("claim").run.nunique() > 1
     labels = [_label(verdicts.claims[claim], run, several[claim]) for claim, run in rows]
     axis.axvline(0, color="0.3", lw=.8)
-    axis.set(yticks=range(len(rows)), yticklabels=labels, ylim=(-.6, len(rows) - .4))
+    axis.set(yticks=range(len(rows)), yticklabels=labels, ylim=(-.6, len(rows) - .4),
+             xlim=_scale(tests))
     axis.set_title(f"{SHORT[paper]}: {unit}", loc="left", fontsize=9)
     axis.tick_params(axis="y", labelsize=7.5)
 
