@@ -36,7 +36,7 @@ test: $(READY)
 	echo "Running the library notebooks, top to bottom"; \
 	$(RUN) nbdev-test nbs --n-workers 2 || failed=1; \
 	echo "Running the tests"; \
-	$(RUN) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests || failed=1; \
+	$(RUN) python -m pytest -n 2 --dist loadfile tests || failed=1; \
 	exit $$failed
 
 site: $(READY)

@@ -15,12 +15,3 @@ def corpora_root() -> Path:
     if not os.environ.get("SER_STUDY_CORPORA"):
         pytest.skip("SER_STUDY_CORPORA is unset: the real corpora are not looked for")
     return Path(os.environ["SER_STUDY_CORPORA"])
-
-
-SLOW = ("test_tutorial", "test_papers", "test_site", "test_runs", "test_summary")  # minutes each
-
-
-def pytest_collection_modifyitems(items) -> None:
-    "Files that take minutes come first, so that none of them is left to one worker at the end."
-    place = {name: number for number, name in enumerate(SLOW)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(SLOW)))
