@@ -11,7 +11,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 from ...evaluation.classification import METRICS
-from ...evaluation.intervals import Interval, adjust, difference_interval, placebo_interval
+from ...evaluation.intervals import (Interval, adjust, difference_interval, interval_of,
+                                            placebo_interval)
 from ...evaluation.intervals import write_interval, write_p
 from ...evaluation.published import load_published
 from ...evaluation.verdicts import VERDICTS, count_collapsed, matters_of, reason_without, verdict_of
@@ -94,7 +95,7 @@ def measure_placebos(outcome: Outcome) -> pd.DataFrame:
 def gain_results(gains: pd.DataFrame, placebos: pd.DataFrame, outcome: Outcome) -> list[dict]:
     "The gains and the A/A tests as rows of results.csv."
     def row(item, name, found):
-        interval = Interval(*(getattr(found, field) for field in Interval._fields))
+        interval = interval_of(found._asdict())
         return result(item, name, found.metric, found.protocol, interval, outcome.clips(found.protocol))
     return ([row("Gain", f"{gain.comparison}: {gain.network}", gain) for gain in gains.itertuples()]
             + [row("A/A", placebo.comparison, placebo) for placebo in placebos.itertuples()])

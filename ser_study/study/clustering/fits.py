@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
 import numpy as np, pandas as pd
-from ...evaluation.intervals import (FEW, Interval, adjust, crossed_interval, refit_interval,
-                                            student_interval, write_p)
+from ...evaluation.intervals import (FEW, Interval, adjust, crossed_interval, interval_of,
+                                            refit_interval, student_interval, write_p)
 from ...evaluation.verdicts import verdict_of
 from ...models.clustering import (NOISE_CONVENTIONS, dbcv, density_clusters, indices, kmeans, reduce,
                                          silhouettes)
@@ -245,7 +245,7 @@ def list_findings(found: list[tuple[str, str, str, Interval]],    # row, column,
 def result_rows(item: str, findings: pd.DataFrame) -> list[dict]:   # FINDING
     "Rows of results.csv."
     return [result(item, row["row"], row["column"], row["protocol"],
-                   Interval(*(row[name] for name in Interval._fields)), row["n"])
+                   interval_of(row), row["n"])
             for row in findings.to_dict("records")]
 
 # %% ../../../nbs/74_clustering_fits.ipynb #031b74bf

@@ -19,8 +19,8 @@ import pandas as pd
 import torch
 from transformers import set_seed
 from ...evaluation.classification import f1, weighted_f1
-from ...evaluation.intervals import (Interval, adjust, difference_interval, placebo_interval,
-                                            score_interval, write_interval, write_p)
+from ...evaluation.intervals import (Interval, adjust, difference_interval, interval_of,
+                                            placebo_interval, score_interval, write_interval, write_p)
 from ...evaluation.verdicts import count_collapsed, edge_p, matters_of, reason_without, verdict_of
 from ...models.networks.conversation import EMBEDDERS, ConversationNetwork
 from .data import Conversations, has_longer_past
@@ -197,7 +197,7 @@ def show_differences(differences: pd.DataFrame) -> pd.DataFrame:   # text alone
 def results_of(item: str, table: pd.DataFrame) -> list[dict]:
     "Rows of results.csv for rows with the fields of Interval, what, column, protocol and n."
     return [result(item, row["what"], row["column"], row["protocol"],
-                   Interval(*(row[name] for name in Interval._fields)), row["n"])
+                   interval_of(row), row["n"])
             for row in table.to_dict("records")]
 
 # %% ../../../nbs/75e_conversations_questions.ipynb #747d5ccb
