@@ -73,6 +73,7 @@ class Browser:
         self.process = subprocess.Popen([executable, "--headless", "--no-sandbox", "--disable-gpu",
                                          "--no-first-run", "--disable-background-networking",
                                          "--disable-component-update", "--disable-sync",
+                                         "--disable-features=BackForwardCache",   # it starts a new process
                                          "--remote-debugging-port=0", f"--user-data-dir={profile}",
                                          "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         port = profile / "DevToolsActivePort"

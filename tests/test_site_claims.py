@@ -1,5 +1,5 @@
 "The scoreboard of a small site with a summary: read as a file, walked by its links, used in a browser."
-import contextlib, io, json, re, shutil
+import contextlib, io, json, re, shutil, time
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -560,6 +560,7 @@ def test_darkness_is_chosen_and_kept(site, browser):
         browser.click(".navbar-header-items .theme-change-button[data-mode=dark]")
         assert browser.wait(f"{theme} == 'dark'", 5)
         assert browser.value("getComputedStyle(document.querySelector('.mark-holds')).color") != before
+        time.sleep(2)   # the browser's processes tell one another what is stored when they have time
         for place in ("index.html", f"papers/{FOURTH}/index.html"):
             browser.look((site / place).as_uri())
             assert browser.value(theme) == "dark", "on the next page too, and after loading it again"
