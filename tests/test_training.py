@@ -17,7 +17,14 @@ from ser_study.study import fits, network_fits
 from ser_study.study.fits import code_fingerprint, task_key
 from ser_study.study.network_fits import fit_network, fit_networks
 
-torch.set_num_threads(1)   # as in a worker of a study: with more threads sums round differently
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    "As in a worker of a study: with more threads sums round differently."
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 SMALL = {"BiLSTM": dict(hidden=8),
          "MAT": dict(width=16, layers=1),
