@@ -16,6 +16,7 @@ import transformers
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from .checkpoints import choose_device, fingerprint, pull
 from .models import checkpoint_of
+from .universal_sentences import UniversalSentenceEncoder
 from ..settings import Settings, StudyError
 
 # %% ../../nbs/34_text_models.ipynb #120c3da8
@@ -93,8 +94,9 @@ class SentenceEncoder:
         self.checkpoint, self.device = str(checkpoint), choose_device(device)
         self.pooling, self.normalise, self.batch_size = pooling, normalise, batch_size
         self.untrained = untrained or self.checkpoint == "minilm-untrained"
-        weights = BUNDLED.get(self.checkpoint) or fingerprint(self.checkpoint)
-        if untrained: weights += ": its configuration, seed 0"
+        weights = BUNDLED.get(self.checkpoint)
+        if weights is None:
+            weights = fingerprint(self.checkpoint) + (": configuration, seed 0" if untrained else "")
         self.identity = dict(extractor="sentence", checkpoint=weights, pooling=pooling, normalise=normalise,
                              device=self.device, transformers=transformers.__version__,
                              torch=torch.__version__)
@@ -135,14 +137,16 @@ def _encode(encoder: SentenceEncoder, model: PreTrainedModel,
     if encoder.normalise: vectors = torch.nn.functional.normalize(vectors)
     return vectors.float().cpu().numpy()
 
-# %% ../../nbs/34_text_models.ipynb #7f92eacc
-def text_encoder(name: str,                  # minilm, mpnet, a role of settings.ini, or its '-untrained'
+# %% ../../nbs/34_text_models.ipynb #ada1c68e
+def text_encoder(name: str,                  # minilm, mpnet, a role of settings.ini, its '-untrained', or use
                  settings: Settings,
-                 pooling: str = "mean",      # mean, cls, max or none
-                 normalise: bool = False,    # to unit length
-                 ) -> SentenceEncoder:
+                 pooling: str = "mean",      # mean, cls, max or none; use has no tokens to pool
+                 normalise: bool = False,    # to unit length; the vectors of use have it
+                 ) -> SentenceEncoder | UniversalSentenceEncoder:
     "The extractor that a name means. `StudyError` where its model is not to be had."
-    if name in BUNDLED: return SentenceEncoder(name, pooling, settings.device, normalise)
+    if name == "use":
+        if pooling != "mean": raise StudyError(f"use has no tokens, so pooling = {pooling} is not to be had.")
+        return UniversalSentenceEncoder()
     base = name.removesuffix("-untrained")
-    return SentenceEncoder(checkpoint_of(base, settings), pooling, settings.device, normalise,
-                           untrained=base != name)
+    checkpoint = name if name in BUNDLED else checkpoint_of(base, settings)
+    return SentenceEncoder(checkpoint, pooling, settings.device, normalise, untrained=base != name)
