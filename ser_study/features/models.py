@@ -13,9 +13,9 @@ from .wheels import Published, whole_folder, write_files
 from .whisper_weights import whisper_folder
 from ..settings import Settings
 
-# %% ../../nbs/30g_models.ipynb #62d70bc5
+# %% ../../nbs/30g_models.ipynb #14950a6f
 MPNET = Published(
-    "all-mpnet-base-v2",
+    "all-mpnet-base-v2", "all-mpnet-base-v2",
     {   # at sentence-transformers/all-mpnet-base-v2@e8c3b32edf5434bc2275fc9bab85f82640a19130
         "model.safetensors": "78c0197b6159d92658e319bc1d72e4c73a9a03dd03815e70e555c5ef05615658",
         "config.json": "d46a3e04ded82bba22528424480697d394eeda6a27484e08c5bb2bdf5906cfa0",
@@ -31,7 +31,7 @@ def mpnet_folder(cache: Path,
                  checkpoint: str | None = None,   # where the wheels are not installed: pinned, or a folder
                  ) -> Path:
     "The folder of all-mpnet-base-v2 under the cache; made where it is missing. `StudyError` if it cannot."
-    folder = cache / "models" / "all-mpnet-base-v2"
+    folder = cache / "models" / MPNET.folder
     if folder.is_dir(): return folder
     with whole_folder(MPNET.title, folder) as whole: write_files(MPNET, checkpoint, whole)
     return folder
