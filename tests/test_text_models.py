@@ -161,7 +161,7 @@ def test_a_role_and_its_untrained_twin(checkpoint, tmp_path):
 
 def test_mpnet_equals_sentence_transformers():
     sentence_transformers = pytest.importorskip("sentence_transformers")
-    from sentence_transformers import models as pieces
+    from sentence_transformers.sentence_transformer import modules as pieces
     settings = load_settings(device="cpu")
     if not find_model("mpnet", settings): pytest.skip("all-mpnet-base-v2 is not on this machine")
     encoder = text_encoder("mpnet", settings, normalise=True)
