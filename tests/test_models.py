@@ -162,15 +162,24 @@ def call(environment: dict, *arguments: str, cwd: Path) -> subprocess.CompletedP
     return subprocess.run([Path(sys.executable).with_name("ser-study"), *arguments], cwd=cwd, env=environment,
                           capture_output=True, text=True, timeout=120)
 
+OLD_NAMES = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+
 @pytest.fixture
 def pickled(tmp_path) -> dict[str, bytes]:
-    "The files of a small wav2vec 2.0 as it is published: with a head for pretraining, and as a pickle."
+    """The files of a small wav2vec 2.0 as it is published: a pickle with a head for pretraining, and with the
+    names that PyTorch gave to normalised weights then. The encoder alone is in the folder `encoder`."""
     config = Wav2Vec2Config(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
                             conv_dim=(8,) * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2)
     torch.manual_seed(0)
-    folder = tmp_path / "published"
+    folder, whole = tmp_path / "published", Wav2Vec2ForPreTraining(config)
     for part in (config, Wav2Vec2FeatureExtractor()): part.save_pretrained(folder)
-    torch.save(Wav2Vec2ForPreTraining(config).state_dict(), folder / "pytorch_model.bin")
+    for part in (whole.wav2vec2, Wav2Vec2FeatureExtractor()): part.save_pretrained(tmp_path / "encoder")
+    weights = whole.state_dict()
+    for new, old in OLD_NAMES.items():
+        for name in [name for name in weights if new in name]:
+            weights[name.replace(new, old)] = weights.pop(name)
+    assert sum(name.endswith(("weight_g", "weight_v")) for name in weights) == 2
+    torch.save(weights, folder / "pytorch_model.bin")
     return contents(folder)
 
 def test_pin_then_pull_then_encode(hub, pickled, tmp_path, monkeypatch):
@@ -191,8 +200,10 @@ def test_pin_then_pull_then_encode(hub, pickled, tmp_path, monkeypatch):
     assert told["sha256"] == hashlib.sha256(pickled["pytorch_model.bin"]).hexdigest()
     assert find_model("small", settings) == "converted, in the cache"
     soundfile.write(tmp_path / "clip.wav", np.random.default_rng(0).normal(0, .1, 8000), 16000)
-    (_, found), = SpeechEncoder(str(folder), 1, device="cpu").compute([tmp_path / "clip.wav"])
-    assert found.shape == (16,) and np.isfinite(found).all()
+    clip = tmp_path / "clip.wav"
+    (_, found), = SpeechEncoder(str(folder), 1, device="cpu").compute([clip])
+    (_, expected), = SpeechEncoder(str(tmp_path / "encoder"), 1, device="cpu").compute([clip])
+    assert np.array_equal(found, expected) and np.ptp(found) > .1
 
 def test_mistakes_of_pins(hub, tmp_path):
     shutil.copy(ROOT / "settings.ini", tmp_path)
