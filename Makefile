@@ -79,4 +79,4 @@ lock:
 clean:
 	@rm -rf $(VENV) reports/site reports/*/demo* reports/sweeps/*/demo* build dist *.egg-info .pytest_cache .hypothesis
 	@find nbs ser_study tests \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
-	@echo "Removed the environment, the site and the demo runs. Kept .cache (features and fits)."
+	@echo "Removed the environment, the site and the demo runs. Kept .cache (models, features and fits)."

@@ -188,6 +188,25 @@ def test_study_says_how_far_it_is_and_is_quiet(monkeypatch, capsys):
                                    for n, paper in enumerate(papers, 1)]
 
 
+def test_a_paper_that_lacks_a_model_does_not_stop_the_others(monkeypatch, capsys):
+    import ser_study.study.runs
+    from ser_study.commands import cli
+    from ser_study.settings import StudyError
+    ran = []
+
+    def run_paper(paper, texts, settings, progress):
+        if paper.startswith("02"): raise StudyError("Whisper base is not installed.")
+        ran.append(paper)
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("TQDM_DISABLE", "")
+    monkeypatch.setattr(ser_study.study.runs, "run_paper", run_paper)
+    monkeypatch.setattr(cli, "site", lambda: ran.append("site"))
+    with pytest.raises(StudyError, match="Not run, for the reasons above: 02_"): cli.study()
+    assert [name[:2] for name in ran] == ["01", "03", "04", "05", "si"]
+    assert "  Whisper base is not installed." in capsys.readouterr().out.splitlines()
+
+
 # What the tab key offers
 
 OFFERED = {"commands": (["co"], {"compare", "corpora"}, {"run"}),
