@@ -90,7 +90,7 @@ def _whisper_states(model: PreTrainedModel,    # the encoder
     if len(states) > last: states[last] = model.layer_norm(states[last])
     return torch.stack([states[layer] for layer in _numbers(layers, last)], dim=1)
 
-# %% ../../nbs/35_speech_models.ipynb #890e4d38
+# %% ../../nbs/35_speech_models.ipynb #6ae9a417
 def _hidden(model: PreTrainedModel, layers: int | tuple[int, ...] | str,
             values: torch.Tensor,               # (n, samples), for Whisper (n, 80, 2 t)
             mask: torch.Tensor | None,          # (n, samples), 0 where padded
@@ -230,7 +230,7 @@ def _read(encoder: SpeechEncoder, folder: str, position: int, path: Path,
     if model.config.model_type != "whisper": return position, clip
     places, rate = model.config.max_source_positions, extractor.sampling_rate
     if _count_frames(model, clip.shape[1]) <= places: return position, clip
-    return position, StudyError(f"{Path(path).name} lasts {clip.shape[1] / rate:.1f} s, "
+    return position, StudyError(f"{Path(path).name} lasts {clip.shape[1] / rate:.2f} s, "
                                 f"Whisper hears at most {places * FRAME / rate:.0f} s.")
 
 class _Listener:

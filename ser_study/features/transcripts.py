@@ -55,7 +55,7 @@ def cut_windows(signal: np.ndarray) -> list[np.ndarray]:   # (n,) at 16 kHz
     size = WINDOW * RATE
     return [signal[start:start + size] for start in range(0, len(signal), size)]
 
-# %% ../../nbs/33_transcripts.ipynb #4d4b1ed6
+# %% ../../nbs/33_transcripts.ipynb #7289befd
 def _load_whisper(folder: Path, device: str) -> tuple:
     "Feature extractor, tokenizer and model. Mutes warnings of how transformers' Whisper decodes."
     logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)
@@ -88,6 +88,7 @@ class _WhisperListener:
     "One clip at a time, in a worker process."
     def __init__(self, folder: Path, language: str): self.folder, self.language = folder, language
     def __call__(self, position: int, path: Path) -> tuple[int, np.ndarray | StudyError]:
+        once(_load_whisper, self.folder, "cpu")   # a wrong model stops before any clip
         position, signal = _load(position, path, RATE)
         if isinstance(signal, StudyError): return position, signal
         return position, _transcribe([signal], self.folder, self.language, "cpu", at_once=1)[0]
