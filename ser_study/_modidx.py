@@ -2483,6 +2483,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'ser_study/study/own_corpus.py'),
                                             'ser_study.study.own_corpus.find_differences': ( 'own_corpus.html#find_differences',
                                                                                              'ser_study/study/own_corpus.py'),
+                                            'ser_study.study.own_corpus.hear_words': ( 'own_corpus.html#hear_words',
+                                                                                       'ser_study/study/own_corpus.py'),
                                             'ser_study.study.own_corpus.make_own_table': ( 'own_corpus.html#make_own_table',
                                                                                            'ser_study/study/own_corpus.py'),
                                             'ser_study.study.own_corpus.read_name': ( 'own_corpus.html#read_name',

@@ -192,7 +192,8 @@ def test_processes_give_what_one_process_gives_and_a_bad_clip_costs_itself(huber
 @pytest.mark.parametrize("family", ["hubert", "whisper"])
 def test_segments_are_encoded_one_by_one(checkpoints, family, clips, tmp_path):
     checkpoint = checkpoints[family]
-    assert compute(checkpoint, clips[3:4], signal="segments", layers=(1, 4), pooled=False)[0].shape[:2] == (1, 2)
+    of_two = compute(checkpoint, clips[3:4], signal="segments", layers=(1, 4), pooled=False)[0]
+    assert of_two.shape[:2] == (1, 2)
     soundfile.write(tmp_path / "long.wav", np.tile(load_audio(clips[3]), 3)[:70001], 16000, subtype="FLOAT")
     signal = prepare(load_audio(tmp_path / "long.wav"), 16000)
     bounds = segments(signal, 16000)

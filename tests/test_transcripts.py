@@ -160,10 +160,10 @@ def whisper(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def noises(tmp_path_factory):
-    "Five noises, one of them of 65 s, a silent recording, an empty file, and a broken one."
+    "Five noises, one of them of 31 s, a silent recording, an empty file, and a broken one."
     folder, rng = tmp_path_factory.mktemp("noises"), np.random.default_rng(0)
     paths = [folder / f"{n}.wav" for n in range(5)]
-    for n, (path, seconds) in enumerate(zip(paths, (1, 2.5, 65, 0.7, 4))):
+    for n, (path, seconds) in enumerate(zip(paths, (1, 2.5, 31, 0.7, 4))):
         noise = rng.standard_normal(int(seconds * 16000)) * 10 ** rng.uniform(-3, -0.7)
         soundfile.write(path, np.convolve(noise, rng.standard_normal(8) / 4, "same"), 16000, subtype="FLOAT")
     soundfile.write(folder / "silent.wav", np.zeros(16000), 16000)
@@ -195,7 +195,7 @@ def test_whisper_equals_greedy_decoding_by_hand(whisper, noises):
     assert sorted(found) == list(range(8))
     for n in (0, 1, 3, 4): assert found[n] == written_by_hand(whisper, load_audio(noises[n]), "en")
     signal, size = load_audio(noises[2]), 30 * 16000
-    windows = [signal[:size], signal[size:2 * size], signal[2 * size:]]
+    windows = [signal[:size], signal[size:]]
     assert found[2] == " ".join(written_by_hand(whisper, window, "en") for window in windows)
     assert len({*found.values()}) == 8 and max(map(len, found.values())) > 5, (
         "the letters must differ between clips for this test to mean anything")
@@ -205,7 +205,7 @@ def test_whisper_equals_greedy_decoding_by_hand(whisper, noises):
 
 def test_whisper_in_batches_equals_one_by_one(whisper, noises):
     alone = text_of(dict(Whisper(str(whisper), "en", device="cpu", workers=1).compute(noises)))
-    for size in (1, 2, 32):   # the long clip's windows are spread over batches, or share one with others
+    for size in (2, 32):   # the long clip's windows are spread over batches, or share one with others
         batches = Whisper(str(whisper), "en", device="cpu", batch_size=size)._batches(noises, whisper)
         assert text_of(dict(batches)) == alone
 

@@ -108,7 +108,8 @@ def names() -> dict:
     ("10a07La", "10", "male", "a07", "boredom"), ("13b09Ea", "13", "female", "b09", "disgust"),
     ("11a02Nc", "11", "male", "a02", "neutral")])
 def test_names_of_emodb(names, stem, speaker, sex, sentence, emotion):
-    assert names["from_emodb"](stem) == dict(speaker=speaker, sex=sex, sentence=sentence, emotion=emotion)
+    assert names["from_emodb"](stem) == dict(speaker=speaker, sex=sex, sentence=sentence, emotion=emotion,
+                                           language="de")
 
 @pytest.mark.parametrize("stem, speaker, word, emotion",
                          [("OAF_back_angry", "OA", "back", "anger"),
@@ -117,7 +118,8 @@ def test_names_of_emodb(names, stem, speaker, sex, sentence, emotion):
                           ("YAF_dog_happy", "YA", "dog", "happiness")])
 def test_names_of_tess(names, stem, speaker, word, emotion):
     assert names["from_tess"](stem) == dict(speaker=speaker, sex="female", sentence=word,
-                                            transcript=f"Say the word {word}", emotion=emotion)
+                                            transcript=f"Say the word {word}", emotion=emotion,
+                                            language="en")
 
 
 def clips(folder: Path, table: str) -> Path:
