@@ -292,7 +292,7 @@ def test_figures_are_files_with_words(site, pages):
 def test_provenance_and_files(reports, site, pages):
     text = " ".join("".join(pages[f"papers/{PAPER}/{DEMO}.html"].text).split())
     for seen in ("9f31ac07", "CC BY-NC-SA 4.0", "umap-learn", "the paper shows 8 clusters", "812.4", "silent",
-                 "pocketsphinx", "100%|done"):
+                 "whisper", "100%|done"):
         assert seen in text, seen
     assert "0%| 100%" not in text
     for name in ("report.ipynb", "results.csv", "run.json"):
