@@ -55,7 +55,7 @@ def cut_windows(signal: np.ndarray) -> list[np.ndarray]:   # (n,) at 16 kHz
     size = WINDOW * RATE
     return [signal[start:start + size] for start in range(0, len(signal), size)]
 
-# %% ../../nbs/33_transcripts.ipynb #7289befd
+# %% ../../nbs/33_transcripts.ipynb #4c39522c
 def _load_whisper(folder: Path, device: str) -> tuple:
     "Feature extractor, tokenizer and model. Mutes warnings of how transformers' Whisper decodes."
     logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)
@@ -93,6 +93,7 @@ class _WhisperListener:
         if isinstance(signal, StudyError): return position, signal
         return position, _transcribe([signal], self.folder, self.language, "cpu", at_once=1)[0]
 
+# %% ../../nbs/33_transcripts.ipynb #2d547e0d
 class Whisper:
     """Extractor: audio files -> words with capitals and punctuation, '' where none were heard.
     `StudyError` for a language that Whisper does not know."""
