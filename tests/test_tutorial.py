@@ -6,7 +6,7 @@ import nbformat, numpy as np, pandas as pd, pytest, soundfile
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "nbs/tutorials/your_own_corpus.ipynb"
-SMALL = dict(n_seeds=1, trials=2, epochs=1, encoder_clips=9)
+SMALL = dict(n_seeds=1, trials=2, epochs=1)
 
 
 @pytest.fixture(scope="module")
