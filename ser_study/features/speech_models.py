@@ -90,7 +90,7 @@ def _whisper_states(model: PreTrainedModel,    # the encoder
     if len(states) > last: states[last] = model.layer_norm(states[last])
     return torch.stack([states[layer] for layer in _numbers(layers, last)], dim=1)
 
-# %% ../../nbs/35_speech_models.ipynb #b647054e
+# %% ../../nbs/35_speech_models.ipynb #e15e9f48
 def _hidden(model: PreTrainedModel, layers: int | tuple[int, ...] | str,
             values: torch.Tensor,               # (n, samples), for Whisper (n, 80, 2 t)
             mask: torch.Tensor | None,          # (n, samples), 0 where padded
