@@ -44,7 +44,7 @@ def results(run: str, comparable: str) -> pd.DataFrame:
 
 
 def provenance(run: str) -> dict:
-    return dict(paper=PAPER, run=run, parameters=dict(k=8, transcripts="pocketsphinx", note=HOSTILE),
+    return dict(paper=PAPER, run=run, parameters=dict(k=8, transcripts="whisper", note=HOSTILE),
                 settings=dict(profile="demo", seeds=[1, 2, 3]), commit="0" * 40, dirty=True,
                 started="2025-06-01T08:00:00+00:00", packages={"umap-learn": "0.5.9", "torch": "2.13.0"},
                 corpora=dict(ravdess=dict(title="RAVDESS speech", clips=1440, used=1438, dropped=2,
@@ -292,7 +292,7 @@ def test_figures_are_files_with_words(site, pages):
 def test_provenance_and_files(reports, site, pages):
     text = " ".join("".join(pages[f"papers/{PAPER}/{DEMO}.html"].text).split())
     for seen in ("9f31ac07", "CC BY-NC-SA 4.0", "umap-learn", "the paper shows 8 clusters", "812.4", "silent",
-                 "pocketsphinx", "100%|done"):
+                 "whisper", "100%|done"):
         assert seen in text, seen
     assert "0%| 100%" not in text
     for name in ("report.ipynb", "results.csv", "run.json"):

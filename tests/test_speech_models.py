@@ -3,11 +3,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from transformers import AutoConfig, AutoModel, BertConfig, BertModel, Wav2Vec2FeatureExtractor
+from transformers import (AutoConfig, AutoModel, BertConfig, BertModel, Wav2Vec2FeatureExtractor,
+                          WhisperFeatureExtractor)
 
 from ser_study.features import speech_models
 from ser_study.data.audio import audio_key, load_audio
 from ser_study.features.checkpoints import fingerprint
+from ser_study.features.models import checkpoint_of
 from ser_study.data.preparation import prepare, segments
 from ser_study.features.workers import LOADED
 from ser_study.settings import StudyError, load_settings
@@ -21,7 +23,9 @@ ARCHITECTURES = {
     "wav2vec2": ("wav2vec2", dict(num_conv_pos_embeddings=16)), "wav2vec2-large": ("wav2vec2", LAYER_NORM),
     "hubert": ("hubert", dict(num_conv_pos_embeddings=16)), "hubert-large": ("hubert", LAYER_NORM),
     "wavlm": ("wavlm", dict(num_conv_pos_embeddings=16)), "wavlm-large": ("wavlm", LAYER_NORM),
-    "data2vec": ("data2vec-audio", {})}
+    "data2vec": ("data2vec-audio", {}), "whisper": ("whisper", {})}
+WHISPER = dict(d_model=32, encoder_layers=4, encoder_attention_heads=2, encoder_ffn_dim=64, decoder_layers=1,
+               decoder_attention_heads=2, decoder_ffn_dim=64, vocab_size=10, pad_token_id=0)
 LENGTHS = (16000, 9000, 16000, 23456, 9000, 16000, 4001)
 
 
@@ -49,8 +53,10 @@ def clips(tmp_path_factory):
 
 def save(folder, family, **config):
     torch.manual_seed(0)
-    AutoModel.from_config(AutoConfig.for_model(family, **TINY, **config)).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    size = WHISPER if family == "whisper" else TINY
+    extractor = WhisperFeatureExtractor() if family == "whisper" else Wav2Vec2FeatureExtractor()
+    AutoModel.from_config(AutoConfig.for_model(family, **size, **config)).save_pretrained(folder)
+    extractor.save_pretrained(folder)
     return str(folder)
 
 
@@ -70,9 +76,36 @@ def hubert(checkpoints):
     return checkpoints["hubert"]
 
 
+@pytest.fixture(scope="module")
+def whisper(checkpoints):
+    return checkpoints["whisper"]
+
+
+def plain_whisper(checkpoint, signal):
+    """The output of transformers' own encoder whose window is as long as the signal: completed by hand to
+    whole frames of 20 ms, and a table of so many positions."""
+    whole = AutoModel.from_pretrained(checkpoint).encoder.eval()
+    frames = -(-len(signal) // 320)
+    config = AutoConfig.from_pretrained(checkpoint, max_source_positions=frames)
+    weights = whole.state_dict()
+    weights["embed_positions.weight"] = weights["embed_positions.weight"][:frames]
+    encoder = type(whole)(config).eval()
+    encoder.load_state_dict(weights)
+    extractor = WhisperFeatureExtractor.from_pretrained(checkpoint)
+    mel = extractor(np.pad(signal, (0, 320 * frames - len(signal))), sampling_rate=16000,
+                    padding="do_not_pad", return_tensors="pt").input_features
+    convolved = []
+    encoder.conv2.register_forward_hook(lambda module, given, result: convolved.append(result))
+    with torch.no_grad(): output = encoder(mel, output_hidden_states=True)
+    return ([state[0].numpy() for state in output.hidden_states],
+            torch.nn.functional.gelu(convolved[0])[0].T.numpy(), output.last_hidden_state[0].numpy())
+
+
 def plain(checkpoint, signal):
     """transformers' own output for one signal (n,): hidden states (t, d) by number, those of the convolutions
     (t, c), and the model's last."""
+    if AutoConfig.from_pretrained(checkpoint).model_type == "whisper":
+        return plain_whisper(checkpoint, signal)
     model = AutoModel.from_pretrained(checkpoint).eval()
     values = Wav2Vec2FeatureExtractor.from_pretrained(checkpoint)(signal, sampling_rate=16000,
         return_tensors="pt").input_values
@@ -91,7 +124,7 @@ def compute(checkpoint, paths, **options):
 def test_one_clip_is_what_transformers_returns(checkpoint, clips):
     states, conv, last = plain(checkpoint, load_audio(clips[1]))
     frames = compute(checkpoint, clips[1:2], layers=(0, 1, 3, -1), pooled=False)[0]
-    assert frames.shape == (4, 27, 32) and frames.dtype == np.float32
+    assert frames.shape == (4, len(states[0]), 32) and frames.dtype == np.float32
     for found, expected in zip(frames, (states[0], states[1], states[3], last)):
         np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(compute(checkpoint, clips[1:2], layers="conv", pooled=False)[0], conv,
@@ -132,7 +165,8 @@ def test_clips_do_share_batches(checkpoint, clips, monkeypatch):
 def test_only_models_that_padding_leaves_alone_are_padded(checkpoints, clips):
     "What plain masked padding does to each architecture decides what `may_pad` must say."
     long, short = load_audio(clips[0]), load_audio(clips[1])
-    for name, checkpoint in checkpoints.items():
+    for name in checkpoints.keys() - {"whisper"}:   # it has no mask
+        checkpoint = checkpoints[name]
         model = AutoModel.from_pretrained(checkpoint).eval()
         inputs = Wav2Vec2FeatureExtractor()([long, short], sampling_rate=16000, padding=True,
                                             return_attention_mask=True, return_tensors="pt")
@@ -155,19 +189,22 @@ def test_processes_give_what_one_process_gives_and_a_bad_clip_costs_itself(huber
     for n in range(7): np.testing.assert_allclose(apart[n], here[n], atol=1e-6)
 
 
-def test_segments_are_encoded_one_by_one(hubert, clips, tmp_path):
-    assert compute(hubert, clips[3:4], signal="segments", layers=(1, 4), pooled=False)[0].shape[:2] == (1, 2)
+@pytest.mark.parametrize("family", ["hubert", "whisper"])
+def test_segments_are_encoded_one_by_one(checkpoints, family, clips, tmp_path):
+    checkpoint = checkpoints[family]
+    of_two = compute(checkpoint, clips[3:4], signal="segments", layers=(1, 4), pooled=False)[0]
+    assert of_two.shape[:2] == (1, 2)
     soundfile.write(tmp_path / "long.wav", np.tile(load_audio(clips[3]), 3)[:70001], 16000, subtype="FLOAT")
     signal = prepare(load_audio(tmp_path / "long.wav"), 16000)
     bounds = segments(signal, 16000)
     lengths = {end - start for start, end in bounds}
     assert len(bounds) == 3
     assert len(lengths) == 2, "one segment must be a sample longer for this test to mean anything"
-    found = compute(hubert, [tmp_path / "long.wav"], signal="segments")[0]
+    found = compute(checkpoint, [tmp_path / "long.wav"], signal="segments")[0]
     assert found.shape == (3, 32)
     for row, (start, _) in zip(found, bounds):
-        np.testing.assert_allclose(row, plain(hubert, signal[start:start + min(lengths)])[2].mean(axis=0),
-                                   atol=1e-5)
+        alone = plain(checkpoint, signal[start:start + min(lengths)])[2]
+        np.testing.assert_allclose(row, alone.mean(axis=0), atol=1e-5)
 
 
 def test_prepared_is_the_front_end_and_recorded_is_not(hubert, clips):
@@ -201,17 +238,41 @@ def test_identity_changes_with_every_parameter(checkpoints):
         "features are not kept under the name of a folder")
 
 
-def test_controls_are_the_base_architectures_and_the_same_each_time():
+@pytest.mark.parametrize("family, parameters", [("hubert", 94_371_712), ("whisper", 72_593_920)])
+def test_controls_are_the_base_architectures_and_the_same_each_time(family, parameters):
+    "facebook/hubert-base-ls960 and openai/whisper-base have as many parameters."
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    extractor, first = speech_models._untrained("hubert")
+    extractor, first = speech_models._untrained(family)
     assert torch.equal(torch.get_rng_state(), before), "the study's own random numbers are left alone"
     torch.manual_seed(6)
-    second = speech_models._untrained("hubert")[1]
+    second = speech_models._untrained(family)[1]
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))
     assert extractor.sampling_rate == 16000
-    assert sum(p.numel() for p in first.parameters()) == 94_371_712, (
-        "as many as facebook/hubert-base-ls960 has")
+    assert sum(p.numel() for p in first.parameters()) == parameters
+
+
+def test_whisper_hears_a_clip_of_thirty_seconds_and_refuses_a_longer_one(whisper, tmp_path):
+    signal = 0.1 * np.random.default_rng(0).standard_normal(30 * 16000 + 320)
+    soundfile.write(tmp_path / "window.wav", signal[:-320], 16000, subtype="FLOAT")
+    soundfile.write(tmp_path / "longer.wav", signal, 16000, subtype="FLOAT")
+    found = compute(whisper, [tmp_path / "window.wav", tmp_path / "longer.wav"], pooled=False)
+    assert str(found[1]) == "longer.wav lasts 30.02 s, Whisper hears at most 30 s."
+    # the window is whole, so the encoder's own forward takes it as it is
+    encoder = AutoModel.from_pretrained(whisper).encoder.eval()
+    mel = WhisperFeatureExtractor()(load_audio(tmp_path / "window.wav"), sampling_rate=16000,
+                                    return_tensors="pt").input_features
+    with torch.no_grad(): expected = encoder(mel).last_hidden_state[0].numpy()
+    np.testing.assert_allclose(found[0], expected, atol=1e-5)
+
+
+def test_the_weights_of_whisper_base_through_their_own_forward(clips):
+    checkpoint = checkpoint_of("whisper", load_settings())
+    states, conv, last = plain(checkpoint, load_audio(clips[1]))
+    found = compute(checkpoint, clips[1:2], layers=tuple(range(7)), pooled=False)[0]
+    assert found.shape == (7, 29, 512)
+    for layer, expected in zip(found, [*states[:6], last]):
+        np.testing.assert_allclose(layer, expected, atol=1e-3, rtol=1e-4)
 
 
 def test_through_the_store(hubert, clips, tmp_path):

@@ -6,14 +6,19 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
+from joblib.externals.loky import get_reusable_executor
 from hypothesis import given, settings, strategies as st
-from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+from tokenizers import Tokenizer, decoders, models
+from transformers import (GenerationConfig, Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor,
+                          Wav2Vec2ForCTC, WhisperConfig, WhisperFeatureExtractor,
+                          WhisperForConditionalGeneration, WhisperTokenizerFast)
 from ser_study.data.audio import audio_key, load_audio
 from ser_study.features.checkpoints import fingerprint
+from ser_study.features.models import checkpoint_of
 from ser_study.features.workers import over_processes
-from ser_study.settings import StudyError
+from ser_study.settings import StudyError, load_settings
 from ser_study.features.store import FeatureStore, extract
-from ser_study.features.transcripts import (CTC, PocketSphinx, normalise_words, word_error_rate,
+from ser_study.features.transcripts import (CTC, Whisper, normalise_words, word_error_rate,
                                             word_error_table)
 
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
@@ -122,51 +127,126 @@ def test_pull_uses_what_is_in_the_cache(tmp_path):
     assert told.stdout.strip() == str(snapshot), told.stderr
 
 
+# Whisper: a small one with random weights, and the real one
+
+LANGUAGE, TASK = {"<|en|>": 28, "<|pl|>": 29}, {"translate": 30, "transcribe": 31}
+SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", *LANGUAGE, "<|translate|>", "<|transcribe|>",
+           "<|notimestamps|>"]
+
+
 @pytest.fixture(scope="module")
-def speech(tmp_path_factory):
-    "Two spoken sentences, a loud noise and a quiet one."
-    pytest.importorskip("pocketsphinx")
-    pytest.importorskip("espeakng_loader")
-    from ser_study.data.demo.acted import Clip, synthesise
-    folder = tmp_path_factory.mktemp("speech")
-    say = ["maybe tomorrow it will be cold", "the airplane is almost full"]
-    synthesise([Clip(f"{n}.flac", text, "en-us", 150, 40, 40, 70, 1) for n, text in enumerate(say)], folder)
-    rng = np.random.default_rng(0)
-    soundfile.write(folder / "loud.wav", np.clip(0.5 * rng.standard_normal(16000), -0.9, 0.9), 16000)
-    soundfile.write(folder / "quiet.wav", 0.002 * rng.standard_normal(8000), 16000)
+def whisper(tmp_path_factory):
+    "A small Whisper that writes letters, and stops after some."
+    folder = tmp_path_factory.mktemp("whisper") / "model"
+    vocabulary = {letter: n for n, letter in enumerate("abcdefghijklmnopqrstuvwxyz")}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(SPECIAL)
+    WhisperTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
+    torch.manual_seed(3)
+    config = WhisperConfig(d_model=16, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
+                           decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, vocab_size=33,
+                           pad_token_id=26, bos_token_id=26, eos_token_id=26, decoder_start_token_id=27,
+                           init_std=1.0, suppress_tokens=None, begin_suppress_tokens=None)
+    model = WhisperForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        decoder_start_token_id=27, bos_token_id=26, eos_token_id=26, pad_token_id=26, max_length=448,
+        is_multilingual=True, no_timestamps_token_id=32, lang_to_id=LANGUAGE, task_to_id=TASK,
+        suppress_tokens=[27, 28, 29, 30, 31, 32], begin_suppress_tokens=[26])
+    model.save_pretrained(folder)
     return folder
 
 
-def sphinx_alone(path):
-    "Words and score of a clip by a decoder that has heard nothing else."
-    from pocketsphinx import Decoder
-    decoder = Decoder(loglevel="FATAL", maxhmmpf=3000)
-    decoder.start_utt()
-    decoder.process_raw((load_audio(path) * 32768).astype(np.int16).tobytes(), full_utt=True)
-    decoder.end_utt()
-    if decoder.hyp() is None: return "", None
-    return decoder.hyp().hypstr, decoder.hyp().score
+@pytest.fixture(scope="module")
+def noises(tmp_path_factory):
+    "Five noises, one of them of 31 s, a silent recording, an empty file, and a broken one."
+    folder, rng = tmp_path_factory.mktemp("noises"), np.random.default_rng(0)
+    paths = [folder / f"{n}.wav" for n in range(5)]
+    for n, (path, seconds) in enumerate(zip(paths, (1, 2.5, 31, 0.7, 4))):
+        noise = rng.standard_normal(int(seconds * 16000)) * 10 ** rng.uniform(-3, -0.7)
+        soundfile.write(path, np.convolve(noise, rng.standard_normal(8) / 4, "same"), 16000, subtype="FLOAT")
+    soundfile.write(folder / "silent.wav", np.zeros(16000), 16000)
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "broken.flac").write_bytes(b"fLaC")
+    return [*paths, *(folder / name for name in ("silent.wav", "empty.wav", "broken.flac"))]
 
 
-def test_pocketsphinx_forgets_the_clip_before(speech):
-    from ser_study.features import workers as processes
-    from ser_study.features import transcripts
-    paths = [speech / name for name in ("0.flac", "loud.wav", "1.flac", "quiet.wav", "0.flac")]
-    processes.LOADED.clear()
-    for path in paths:
-        heard = str(transcripts._sphinx(0, path)[1])
-        hypothesis = processes.once(transcripts._load_decoder).hyp()
-        assert (heard, None if hypothesis is None else hypothesis.score) == sphinx_alone(path)
-    processes.LOADED.clear()
+@torch.no_grad()
+def written_by_hand(folder, signal, language):
+    "Greedy decoding written out, without a cache: the likeliest letter after all letters so far."
+    model = WhisperForConditionalGeneration.from_pretrained(folder).eval()
+    mel = WhisperFeatureExtractor()(signal, sampling_rate=16000, return_tensors="pt").input_features
+    heard, tokens = model.model.encoder(mel), [27, LANGUAGE[f"<|{language}|>"], 31, 32]
+    for step in range(224):
+        logits = model(encoder_outputs=heard, decoder_input_ids=torch.tensor([tokens])).logits[0, -1]
+        logits[27:] = -torch.inf
+        if step == 0: logits[26] = -torch.inf
+        if (token := int(logits.argmax())) == 26: break
+        tokens.append(token)
+    return "".join(chr(ord("a") + token) for token in tokens[4:])
 
 
-def test_pocketsphinx_over_processes(speech, capfd):
-    paths = [speech / "1.flac", speech / "missing.wav", speech / "0.flac", speech / "1.flac"]
-    heard = dict(PocketSphinx().compute(paths))
-    assert sorted(heard) == [0, 1, 2, 3] and "missing.wav" in str(heard[1])
-    assert [str(heard[n]) for n in (0, 2, 3)] == [sphinx_alone(paths[n])[0] for n in (0, 2, 3)]
-    assert word_error_rate(["the airplane is almost full"], [str(heard[0])]) < 1
-    assert capfd.readouterr().err == "", "a recogniser prints nothing"
+def text_of(results): return {n: str(result) for n, result in results.items()}
+
+
+def test_whisper_equals_greedy_decoding_by_hand(whisper, noises):
+    found = text_of(dict(Whisper(str(whisper), "en", device="cpu", workers=1).compute(noises)))
+    assert sorted(found) == list(range(8))
+    for n in (0, 1, 3, 4): assert found[n] == written_by_hand(whisper, load_audio(noises[n]), "en")
+    signal, size = load_audio(noises[2]), 30 * 16000
+    windows = [signal[:size], signal[size:]]
+    assert found[2] == " ".join(written_by_hand(whisper, window, "en") for window in windows)
+    assert len({*found.values()}) == 8 and max(map(len, found.values())) > 5, (
+        "the letters must differ between clips for this test to mean anything")
+    assert "silent.wav: silent" in found[5] and "empty.wav: empty" in found[6]
+    assert "broken.flac: undecodable" in found[7]
+
+
+def test_whisper_in_batches_equals_one_by_one(whisper, noises):
+    alone = text_of(dict(Whisper(str(whisper), "en", device="cpu", workers=1).compute(noises)))
+    for size in (2, 32):   # the long clip's windows are spread over batches, or share one with others
+        batches = Whisper(str(whisper), "en", device="cpu", batch_size=size)._batches(noises, whisper)
+        assert text_of(dict(batches)) == alone
+
+
+def test_the_language_decides_the_words_and_the_identity(whisper, noises, tmp_path):
+    english, polish = (Whisper(str(whisper), language, device="cpu", workers=1)
+                       for language in ("en", "pl"))
+    heard = text_of(dict(polish.compute(noises[:2])))
+    assert heard == {n: written_by_hand(whisper, load_audio(noises[n]), "pl") for n in (0, 1)}
+    assert heard != text_of(dict(english.compute(noises[:2])))
+    assert {name for name in english.identity if english.identity[name] != polish.identity[name]} == (
+        {"language"})
+    moved = shutil.copytree(whisper, tmp_path / "moved")
+    assert Whisper(str(moved), "en", device="cpu", workers=5).identity == english.identity
+    weights = moved / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
+    assert Whisper(str(moved), "en", device="cpu").identity != english.identity
+
+
+def test_whisper_is_told_a_language_that_it_knows(whisper, tmp_path):
+    with pytest.raises(StudyError, match="does not know the language 'polish'"):
+        Whisper(str(whisper), "polish")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(StudyError, match="No Whisper could be loaded"):
+        list(Whisper(str(tmp_path), "en", device="cpu", workers=1).compute(["nothing.wav"]))
+
+
+def test_whisper_over_processes_prints_nothing(whisper, noises, capfd):
+    get_reusable_executor().shutdown()   # processes that are there already write to where they were started
+    capfd.readouterr()
+    found = text_of(dict(Whisper(str(whisper), "en", device="cpu", workers=2).compute(noises[:2])))
+    assert capfd.readouterr() == ("", "")
+    assert found == {n: written_by_hand(whisper, load_audio(noises[n]), "en") for n in (0, 1)}
+
+
+def test_the_weights_of_whisper_base_hear_a_sentence(tmp_path):
+    from ser_study.data.demo.acted import Clip, synthesise
+    said = "Maybe tomorrow it will be cold."
+    synthesise([Clip("0.flac", said, "en-us", 150, 40, 40, 70, 1)], tmp_path)
+    whisper = Whisper(checkpoint_of("whisper", load_settings()), "en", device="cpu", workers=1)
+    assert word_error_rate([said], [str(dict(whisper.compute([tmp_path / "0.flac"]))[0])]) <= 1 / 6
 
 
 def test_results_stream_and_little_is_taken_in_advance():

@@ -6,7 +6,7 @@ import nbformat, numpy as np, pandas as pd, pytest, soundfile
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ROOT / "nbs/tutorials/your_own_corpus.ipynb"
-SMALL = dict(n_seeds=1, trials=2, epochs=1, encoder_clips=9)
+SMALL = dict(n_seeds=1, trials=2, epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,8 @@ def names() -> dict:
     ("10a07La", "10", "male", "a07", "boredom"), ("13b09Ea", "13", "female", "b09", "disgust"),
     ("11a02Nc", "11", "male", "a02", "neutral")])
 def test_names_of_emodb(names, stem, speaker, sex, sentence, emotion):
-    assert names["from_emodb"](stem) == dict(speaker=speaker, sex=sex, sentence=sentence, emotion=emotion)
+    assert names["from_emodb"](stem) == dict(speaker=speaker, sex=sex, sentence=sentence, emotion=emotion,
+                                           language="de")
 
 @pytest.mark.parametrize("stem, speaker, word, emotion",
                          [("OAF_back_angry", "OA", "back", "anger"),
@@ -117,7 +118,8 @@ def test_names_of_emodb(names, stem, speaker, sex, sentence, emotion):
                           ("YAF_dog_happy", "YA", "dog", "happiness")])
 def test_names_of_tess(names, stem, speaker, word, emotion):
     assert names["from_tess"](stem) == dict(speaker=speaker, sex="female", sentence=word,
-                                            transcript=f"Say the word {word}", emotion=emotion)
+                                            transcript=f"Say the word {word}", emotion=emotion,
+                                            language="en")
 
 
 def clips(folder: Path, table: str) -> Path:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FIT', 'WIDGET', 'QUIET', 'find_notebook', 'default_parameters', 'parse_parameters', 'about_corpora', 'complete',
            'code_state', 'package_versions', 'hardware', 'measured', 'write_whole', 'write_csv', 'Run', 'clean_report',
-           'execute', 'run_paper', 'run_benchmark']
+           'execute', 'run_paper', 'write_benchmark', 'run_benchmark']
 
 # %% ../../nbs/71_runs.ipynb #3634eef4
 import ast, contextlib, importlib.metadata, json, os, platform, re, subprocess, tempfile, threading, time
@@ -256,6 +256,16 @@ def run_paper(paper: str,                # its number, or the beginning of its n
     folder = settings.reports / notebook.stem / run_name({**defaults, **parameters}, defaults)
     write_whole(folder / "report.ipynb", nbformat.writes(executed) + "\n")
     return folder
+
+# %% ../../nbs/71_runs.ipynb #e6c25d67
+def write_benchmark(name: str,                            # the notebook's name: 01_representation
+                    tables: dict[str, pd.DataFrame],      # what a table holds -> the table
+                    settings: Settings) -> None:
+    "Write a benchmark's tables as results.csv beside its report; the column `table` says which."
+    named = [table.assign(table=what) for what, table in tables.items()]
+    both = pd.concat(named, ignore_index=True).round(4)
+    columns = ["table", *both.columns.drop("table")]
+    write_csv(settings.reports / "benchmarks" / name / "results.csv", both[columns])
 
 # %% ../../nbs/71_runs.ipynb #b6a6c083
 def run_benchmark(name: str,               # its number, or the beginning of its name

@@ -4,20 +4,30 @@
 
 # %% auto #0
 __all__ = ['load_or_demo', 'write_copies', 'find_texts', 'in_order', 'our_functionals', 'smile_functionals', 'our_statistics',
-           'call_librosa', 'librosa_statistics', 'check_spectra', 'extract_into', 'extract_cold', 'run_twice']
+           'call_librosa', 'librosa_statistics', 'check_spectra', 'our_vectors', 'batched_vectors', 'padded_vectors',
+           'vector_contenders', 'cosines', 'our_words', 'pipeline_words', 'find_faster', 'faster_words',
+           'word_contenders', 'compare_words', 'extract_into', 'extract_cold', 'run_twice']
 
 # %% ../../../nbs/71d_benchmarks_representation.ipynb #53984e3e
-import os, tempfile
+import importlib.util, logging, os, tempfile
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
-import librosa, numpy as np, opensmile, pandas as pd, soundfile
+import librosa, numpy as np, opensmile, pandas as pd, soundfile, torch
 from threadpoolctl import threadpool_limits
+from transformers import AutoFeatureExtractor, AutoModel, pipeline
 from ...data.audio import load_audio
 from ...data.corpora import load_corpora
 from ...features.functionals import Functionals
 from ...features.spectra import SpectralStatistics, spectra
+from ...features.speech_models import SpeechEncoder, batched
 from ...features.store import FeatureStore, extract
+from ...features.transcripts import Whisper, normalise_words
+from ...features.wheels import write_files
+from ...features.whisper_weights import WHISPER
 from ...settings import Settings, StudyError, load_settings
 from ..runs import measured, run_paper
+from ..timing import compare_speeds
 
 # %% ../../../nbs/71d_benchmarks_representation.ipynb #8c234e9b
 def load_or_demo(corpora: str,   # keys or tables, separated by commas
@@ -103,6 +113,114 @@ def check_spectra(signals: list[np.ndarray]) -> None:   # (n,) float32 each
         for signal in signals:
             ours, theirs = spectra(signal), call_librosa(signal)
             for name in theirs: assert np.array_equal(ours[name], theirs[name]), f"{name} differs"
+
+# %% ../../../nbs/71d_benchmarks_representation.ipynb #300e7b1a
+def our_vectors(paths: list[Path], weights: str, workers: int) -> np.ndarray:   # (n, 512) float32
+    "The clips' own frames, over processes."
+    return in_order(SpeechEncoder(weights, device="cpu", workers=workers), paths)
+
+def batched_vectors(paths: list[Path], weights: str) -> np.ndarray:   # (n, 512) float32
+    "The clips' own frames, in this process and in batches of equal length."
+    found = dict(batched(SpeechEncoder(weights, device="cpu"), weights, paths))
+    return np.stack([found[position] for position in range(len(paths))])
+
+@cache
+def _load_encoder(weights: str) -> tuple:
+    "Feature extractor and encoder of transformers."
+    model = AutoModel.from_pretrained(weights, trust_remote_code=False).encoder.eval()
+    return AutoFeatureExtractor.from_pretrained(weights, trust_remote_code=False), model
+
+@torch.inference_mode()
+def padded_vectors(paths: list[Path], weights: str) -> np.ndarray:   # (n, 512) float32
+    "The frames of each clip that heard thirty seconds, as transformers' own `forward` computes them."
+    extractor, encoder = _load_encoder(weights)
+    found = []
+    for signal in map(load_audio, paths):
+        mel = extractor(signal, sampling_rate=16000, return_tensors="pt")
+        frames = encoder(**mel).last_hidden_state[0, :-(-len(signal) // 320)]
+        found.append(frames.mean(dim=0).numpy())
+    return np.stack(found)
+
+def vector_contenders(paths: list[Path], weights: str, workers: int) -> dict[str, Callable]:
+    "Name -> a function without arguments, as `race` takes them."
+    return dict(ours=partial(our_vectors, paths, weights, workers),
+                one_process=partial(our_vectors, paths, weights, 1),
+                batches=partial(batched_vectors, paths, weights),
+                padded=partial(padded_vectors, paths, weights))
+
+# %% ../../../nbs/71d_benchmarks_representation.ipynb #ac314e3a
+def cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:   # (n, d) each -> (n,)
+    "The cosine of each row with the other's."
+    return (ours * theirs).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+
+# %% ../../../nbs/71d_benchmarks_representation.ipynb #f31fd2e0
+def our_words(paths: list[Path], weights: str, language: str, workers: int) -> np.ndarray:   # (n,) texts
+    "The words by the study's extractor."
+    return in_order(Whisper(weights, language, "cpu", workers), paths)
+
+@cache
+def _load_pipeline(weights: str):
+    "The pipeline of transformers, without its warnings."
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    return pipeline("automatic-speech-recognition", model=weights, device="cpu", trust_remote_code=False)
+
+def pipeline_words(paths: list[Path], weights: str, language: str) -> np.ndarray:   # (n,) texts
+    "The words by the pipeline of transformers, greedily, one clip after another."
+    options = dict(language=language, task="transcribe", num_beams=1)
+    listen = _load_pipeline(weights)
+    return np.array([listen(load_audio(path), generate_kwargs=options)["text"].strip() for path in paths])
+
+# %% ../../../nbs/71d_benchmarks_representation.ipynb #1fc95f92
+def find_faster(folder: Path,          # is made; gets the weights
+                ) -> Path | None:
+    "The folder with weights for faster-whisper; None, and a sentence, where it cannot run."
+    if importlib.util.find_spec("faster_whisper") is None:
+        print("faster-whisper is not installed (pip install faster-whisper): its rows are left out.")
+        return None
+    vocabulary = {"vocabulary.txt": "34ce3fe1c5041027b3f8d42912270993f986dbc4bb34cf27f951e34a1e453913"}
+    whole = WHISPER._replace(hashes=WHISPER.hashes | vocabulary,
+                             parts=WHISPER.parts | {name: (name,) for name in vocabulary})
+    folder.mkdir()
+    write_files(whole, None, folder)
+    return folder
+
+@cache
+def _load_faster(folder: Path, threads: int):
+    "faster-whisper's model, in float32 as ours."
+    from faster_whisper import WhisperModel
+    return WhisperModel(str(folder), device="cpu", compute_type="float32", cpu_threads=threads)
+
+def faster_words(paths: list[Path], folder: Path, language: str, threads: int) -> np.ndarray:   # (n,) texts
+    "The words by faster-whisper, greedily, one clip after another."
+    model, found = _load_faster(folder, threads), []
+    for path in paths:
+        segments, _ = model.transcribe(load_audio(path), language=language, beam_size=1, temperature=0,
+                                       without_timestamps=True, condition_on_previous_text=False)
+        found.append("".join(segment.text for segment in segments).strip())
+    return np.array(found)
+
+# %% ../../../nbs/71d_benchmarks_representation.ipynb #ede10357
+def word_contenders(paths: list[Path], weights: str, language: str, workers: int,
+                    faster: Path | None,   # returned by `find_faster`
+                    ) -> dict[str, Callable]:
+    "Name -> a function without arguments, as `race` takes them."
+    contenders = dict(ours=partial(our_words, paths, weights, language, workers),
+                      one_process=partial(our_words, paths, weights, language, 1),
+                      pipeline=partial(pipeline_words, paths, weights, language))
+    if faster: contenders["faster_whisper"] = partial(faster_words, paths, faster, language, workers)
+    return contenders
+
+def compare_words(costs: pd.DataFrame,           # returned by `race`
+                  words: dict[str, np.ndarray],  # contender -> (n,) texts
+                  ) -> pd.DataFrame:
+    "Ours against each other contender, as `compare_speeds`, with the number of equal texts."
+    texts = {name: [normalise_words(text) for text in heard] for name, heard in words.items()}
+    rows = []
+    for name in texts.keys() - {"ours"}:
+        equal = sum(one == other for one, other in zip(texts["ours"], texts[name]))
+        rows.append(compare_speeds(costs, "Whisper's words", "ours", {name: np.nan},
+                                   f"{equal} of {len(texts[name])} texts equal"))
+    return pd.concat(rows).sort_values("against", ignore_index=True)
 
 # %% ../../../nbs/71d_benchmarks_representation.ipynb #42c35b4a
 def extract_into(folder: Path,       # of the store

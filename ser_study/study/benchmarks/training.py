@@ -4,22 +4,20 @@
 
 # %% auto #0
 __all__ = ['PLAIN', 'load_or_demo', 'frame_samples', 'threads', 'Contest', 'rows_computed', 'train_plainly', 'train_by_fit',
-           'train', 'race_training', 'padded_probabilities', 'compare_padding', 'added_memory', 'in_own_process',
-           'encode_singly', 'encode_padded', 'encode_equal_lengths', 'encode_in_processes', 'race_encoders',
-           'compare_encoders', 'bilstm_tasks', 'compute_anew', 'race_fits', 'time_start', 'largest_difference',
-           'compare_costs', 'compare_training', 'judge']
+           'train', 'race_training', 'padded_probabilities', 'compare_padding', 'train_in_one_thread', 'encode_singly',
+           'encode_padded', 'encode_equal_lengths', 'encode_in_processes', 'race_encoders', 'compare_encoders',
+           'bilstm_tasks', 'compute_anew', 'race_fits', 'time_start', 'largest_difference', 'compare_costs',
+           'compare_training', 'judge']
 
 # %% ../../../nbs/71c_benchmarks_training.ipynb #909b5c70
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
-import psutil
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
@@ -36,7 +34,6 @@ from ...models.training import Recipe, fit, predict, soft_label_loss
 from ...settings import Settings, StudyError
 from ..fits import Fit, Task, run_fits
 from ..network_fits import DEFAULTS, fit_network
-from ..runs import measured
 from ..timing import race, times_faster
 
 # %% ../../../nbs/71c_benchmarks_training.ipynb #7f868c84
@@ -165,17 +162,10 @@ def compare_padding(contest: Contest, trained: dict[str, tuple[nn.Module, list[f
             "loss curves of the plain loops": plain,
             **{f"last loss, {way}": curve[-1] for way, curve in curves.items()}}
 
-def added_memory(contest: Contest, way: str, name: str) -> float:   # MB
-    "The memory that a way of training adds to the process in which it is called."
+def train_in_one_thread(contest: Contest, way: str, name: str) -> None:
+    "Train as in a worker of a study; for a process of its own."
     torch.set_num_threads(1)
-    before = psutil.Process().memory_info().rss / 2**20
-    with measured(way, 1) as cost: train(contest, way, name)
-    return cost["peak_mb"] - before
-
-def in_own_process(function: Callable, *arguments):
-    "The result of a function in a new process."
-    with joblib.externals.loky.ProcessPoolExecutor(1) as executor:
-        return executor.submit(function, *arguments).result()
+    train(contest, way, name)
 
 # %% ../../../nbs/71c_benchmarks_training.ipynb #8646054f
 @torch.inference_mode()
@@ -220,9 +210,9 @@ def race_encoders(checkpoint: str, paths: list, workers: int, repeats: int) -> t
 
 # %% ../../../nbs/71c_benchmarks_training.ipynb #fadb41fb
 def compare_encoders(paths: list) -> pd.DataFrame:   # model; how far batches are from clips alone
-    "What batches do to the values of every untrained encoder."
+    "What batches do to the values of every untrained encoder that reads the signal itself (not Whisper)."
     rows = []
-    for checkpoint in UNTRAINED:
+    for checkpoint in [name for name in UNTRAINED if name != "whisper-untrained"]:
         single = encode_singly(checkpoint, paths)
         config = once(_load, checkpoint, -1, "cpu")[1].config
         rows.append({"model": checkpoint, "padding is exact": may_pad(config),
