@@ -41,8 +41,7 @@ class Claim:
 
     def __post_init__(self):
         "`StudyError` for a claim that no test could read."
-        name = f"claims/{self.id[:2]}.toml, claim {self.id}"
-        if problem := self._problem(): raise StudyError(f"{name}: {problem}")
+        if said := self._problem(): raise StudyError(f"claims/{self.id[:2]}.toml, claim {self.id}: {said}")
 
     @property
     def paper(self) -> str:
