@@ -1839,6 +1839,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                      'ser_study/study/clustering/data.py'),
                                                  'ser_study.study.clustering.data.describe_words': ( 'clustering_data.html#describe_words',
                                                                                                      'ser_study/study/clustering/data.py'),
+                                                 'ser_study.study.clustering.data.find_language': ( 'clustering_data.html#find_language',
+                                                                                                    'ser_study/study/clustering/data.py'),
                                                  'ser_study.study.clustering.data.is_comparable': ( 'clustering_data.html#is_comparable',
                                                                                                     'ser_study/study/clustering/data.py'),
                                                  'ser_study.study.clustering.data.make_recognisers': ( 'clustering_data.html#make_recognisers',
