@@ -59,9 +59,15 @@ def change(study: Path, **columns) -> None:
     table.assign(**columns).to_parquet(study / "predictions.parquet")
 
 
+def judged(study: Path) -> dict:
+    "The only test of a study with one claim."
+    (found,) = decide(pd.DataFrame(judge_run([CLAIM], study), columns=JUDGED)).to_dict("records")
+    return found
+
+
 def test_the_difference_is_the_one_counted_by_hand(study):
     "Seeds agree, so it is the paired t test over speakers: half of them lose one answer of four."
-    (found,) = judge_run([CLAIM], study)
+    found = judged(study)
     new = (4 - np.array(WRONG)) / 4
     expected = ttest_rel(new, new - np.tile([0, 0.25], 5))
     assert found["value"] == pytest.approx(0.125) and found["p"] == pytest.approx(expected.pvalue)
@@ -87,7 +93,7 @@ def test_a_system_that_learned_nothing_decides_nothing(study):
     table = pd.read_parquet(study / "predictions.parquet")
     old = table.configuration == "old"
     change(study, joy=table.joy.where(~old, 0.0), fear=table.fear.where(~old, 1.0))
-    (found,) = judge_run([CLAIM], study)
+    found = judged(study)
     assert found["collapsed"] == found["fits"] == 6 and np.isnan(found["p"])
     assert found["reason"] == "6 of 6 fits give one answer to everything"
 
@@ -98,7 +104,7 @@ def test_a_system_that_learned_nothing_decides_nothing(study):
 )
 def test_too_little_gives_no_verdict(study, column, value, reason):
     change(study, **{column: value})
-    (found,) = judge_run([CLAIM], study)
+    found = judged(study)
     assert found["reason"] == reason and np.isnan(found["p"])
 
 

@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['NEXT', 'RULE', 'list_questions', 'published_gain', 'measure_gains', 'measure_placebos', 'gain_results', 'show_gains',
-           'show_placebos', 'count_placebos', 'describe_gain', 'count_verdicts', 'describe_answers']
+           'show_placebos', 'describe_gain', 'count_verdicts', 'describe_answers']
 
 # %% ../../../nbs/77d_balancing_gains.ipynb #ba881941
+from functools import partial
 from itertools import product
 import numpy as np
 import pandas as pd
 from ...evaluation.classification import METRICS
-from ...evaluation.intervals import (Interval, adjust, difference_interval, interval_of,
-                                            placebo_interval)
-from ...evaluation.intervals import write_interval, write_p
+from ...evaluation.intervals import difference_interval, interval_of, write_interval, write_p
 from ...evaluation.published import load_published
-from ...evaluation.verdicts import VERDICTS, count_collapsed, matters_of, reason_without, verdict_of
+from ...evaluation.verdicts import (VERDICTS, compare_halves, count_collapsed, decide_verdicts,
+                                           matters_of)
 from .data import note_words
 from .fits import WHOLE, Outcome, swept_system
 from .tables import SCORES, percent, reads_words
@@ -46,50 +46,42 @@ def published_gain(comparison: str, network: str, metric: str) -> float:
     return float(found.value.iloc[0]) if len(found) else np.nan
 
 # %% ../../../nbs/77d_balancing_gains.ipynb #0f6889d4
-def _why_not(outcome: Outcome, protocol: str, systems: tuple[str, str], found: Interval) -> str:
-    "Why a difference gives no verdict; empty where it gives one."
-    if "text only" in systems[1] and (note := note_words(outcome.material)): return note
+def _collapsed(outcome: Outcome, protocol: str, systems: list[str]) -> dict:
+    "Most fits of either system that give one answer to everything, and its fits."
     table = outcome.predictions[protocol]
     classes = list(table.filter(like="p_"))
-    collapsed, fits = max(count_collapsed(table[table.configuration == name], classes) for name in systems)
-    return reason_without(dict(found._asdict(), collapsed=collapsed, fits=fits))
+    most = max(count_collapsed(table[table.configuration == name], classes) for name in systems)
+    return dict(zip(("collapsed", "fits"), most))
 
 def _measure(outcome: Outcome, protocol: str, question: tuple, metric: str) -> dict:
-    "One gain in percentage points."
+    "One gain in percentage points; the words' note is its reason where nothing but words is read."
     comparison, network, *systems = question
     counts = [outcome.counts(protocol, system) for system in systems]
     found = percent(difference_interval(*counts, METRICS[metric]))
     published = published_gain(comparison, network, metric)
-    reason = _why_not(outcome, protocol, systems, found)
-    p = np.nan if reason else found.p
     words = note_words(outcome.material) if reads_words(network) else ""
-    return dict(protocol=protocol, comparison=comparison, network=network, metric=metric,
-                **found._asdict() | dict(p=p), published=published, reason=reason, words=words,
-                matters=100 * matters_of(metric, published / 100))
+    return dict(protocol=protocol, comparison=comparison, network=network, metric=metric, **found._asdict(),
+                published=published, matters=100 * matters_of(metric, published / 100), words=words,
+                reason=words if "text only" in systems[1] else "") | _collapsed(outcome, protocol, systems)
 
-def measure_gains(outcome: Outcome, questions: list[tuple]) -> pd.DataFrame:
-    """Gains of all questions whose systems were fitted, Holm's correction within a protocol, and verdicts.
-    The interval that is shown is the adjusted one, and where there is no verdict the gain's own."""
+def measure_gains(outcome: Outcome, questions: list[tuple]) -> pd.DataFrame:   # of `decide_verdicts`
+    "Gains of all questions whose systems were fitted, judged within a protocol."
     rows = [_measure(outcome, protocol, question, metric)
             for protocol, question, metric in product(outcome.predictions, questions, SCORES)
             if set(question[2:]) <= set(outcome.systems(protocol))]
-    gains = adjust(pd.DataFrame(rows), "protocol")
-    judged = zip(gains.low_holm, gains.high_holm, gains.matters, gains.published, gains.reason)
-    gains["verdict"] = ["" if reason else verdict_of(low, high, matters, published)
-                        for low, high, matters, published, reason in judged]
-    low, high = gains.low_holm.fillna(gains.low), gains.high_holm.fillna(gains.high)
-    return gains.assign(shown_low=low, shown_high=high)
+    return decide_verdicts(pd.DataFrame(rows), "protocol")
 
 # %% ../../../nbs/77d_balancing_gains.ipynb #a01481de
-def measure_placebos(outcome: Outcome) -> pd.DataFrame:
-    "Each system's even repetitions less its odd ones, in percentage points: A/A tests outside the families."
-    rows = []
-    for protocol in outcome.predictions:
-        for system, metric in product(outcome.systems(protocol), SCORES):
-            found = percent(placebo_interval(outcome.counts(protocol, system), METRICS[metric]))
-            rows.append(dict(protocol=protocol, comparison=f"{system}, even - odd seeds", metric=metric,
-                             **found._asdict()))
-    return pd.DataFrame(rows)
+def _points(metric: str, counts: np.ndarray) -> np.ndarray:   # (..., c, c) -> (...)
+    "A metric in percentage points."
+    return 100 * METRICS[metric](counts)
+
+def measure_placebos(outcome: Outcome) -> pd.DataFrame:   # of `compare_halves`, in percentage points
+    "Each system against itself: A/A tests outside the families."
+    systems = ((dict(protocol=protocol, comparison=f"{system}, even - odd seeds"),
+                outcome.counts(protocol, system))
+               for protocol in outcome.predictions for system in outcome.systems(protocol))
+    return compare_halves(systems, {metric: partial(_points, metric) for metric in SCORES})
 
 # %% ../../../nbs/77d_balancing_gains.ipynb #866529c0
 def gain_results(gains: pd.DataFrame, placebos: pd.DataFrame, outcome: Outcome) -> list[dict]:
@@ -115,13 +107,6 @@ def show_placebos(placebos: pd.DataFrame) -> pd.DataFrame:
     return placebos[["protocol", "comparison", "metric"]].assign(
         difference=[write_interval(*interval, 1) for interval in intervals],
         p=[write_p(p) for p in placebos.p], detectable=placebos.detectable)
-
-def count_placebos(placebos: pd.DataFrame) -> str:
-    "How many A/A tests find what is not there."
-    tested = placebos[placebos.p.notna()]
-    if not len(tested): return "A/A tests need four repetitions or more."
-    return (f"{(tested.p < .05).sum()} of {len(tested)} A/A tests have p < 0.05; with no difference one in "
-            "twenty is expected.")
 
 # %% ../../../nbs/77d_balancing_gains.ipynb #cbcc2828
 RULE = ("A gain is judged by its 95 % interval over new speakers and new trainings, after Holm's correction "
