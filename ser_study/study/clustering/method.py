@@ -6,7 +6,7 @@
 __all__ = ['SAID', 'LANES', 'WIDTH', 'LINE', 'GAP', 'COLOURS', 'Box', 'describe_extractor', 'list_boxes', 'Place', 'place_boxes',
            'draw_pipeline', 'describe_pipeline']
 
-# %% ../../../nbs/74k_clustering_method.ipynb #2593b3bc
+# %% ../../../nbs/74k_clustering_method.ipynb #ada57eae
 import textwrap
 from typing import NamedTuple
 import matplotlib.pyplot as plt
@@ -14,7 +14,7 @@ from matplotlib.patches import FancyBboxPatch
 from .data import Material
 from .fits import CLUSTERERS, ClusteringFits
 
-# %% ../../../nbs/74k_clustering_method.ipynb #2511b271
+# %% ../../../nbs/74k_clustering_method.ipynb #11fc3a82
 class Box(NamedTuple):
     "One step of the pipeline."
     title: str
@@ -42,7 +42,7 @@ def _describe_protocol(name: str, protocol) -> dict[str, str]:   # of `two_proto
                     f"minimal distance {umap['min_dist']:g}",
             "indices": f"{name}: in the space of {protocol.judge}"}
 
-# %% ../../../nbs/74k_clustering_method.ipynb #ccd3fd64
+# %% ../../../nbs/74k_clustering_method.ipynb #cfe49914
 def list_boxes(material: Material, extractors: dict, recognisers: dict, encoders: dict,   # name -> of the run
                clusterings: ClusteringFits) -> list[Box]:
     "Every step of the run, in the order of its data."
@@ -71,7 +71,7 @@ def list_boxes(material: Material, extractors: dict, recognisers: dict, encoders
     return [*boxes, *voices, *sources, *texts, *ends,
             Box("indices", (names, *by_protocol("indices")), 7, "both", CLUSTERERS)]
 
-# %% ../../../nbs/74k_clustering_method.ipynb #1f61aaa2
+# %% ../../../nbs/74k_clustering_method.ipynb #57c2bb87
 LANES = {"voice": (0., .485), "words": (.515, 1.), "both": (0., 1.)}   # share of the width
 WIDTH, LINE, GAP = 9.0, .175, .34      # inches: the page, a line of text, between rows
 COLOURS = {"voice": "C0", "words": "C1", "both": "C2"}
@@ -103,7 +103,7 @@ def place_boxes(boxes: list[Box]) -> dict[str, Place]:   # title -> its place
         top += height + GAP
     return places
 
-# %% ../../../nbs/74k_clustering_method.ipynb #9ba826db
+# %% ../../../nbs/74k_clustering_method.ipynb #d867aeab
 def draw_pipeline(boxes: list[Box]) -> plt.Figure:   # of `list_boxes`
     "Boxes and arrows, at the width of a page."
     places = place_boxes(boxes)
