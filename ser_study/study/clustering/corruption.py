@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'RATES', 'SHOWN', 'KIND', 'measure_kinds', 'corrupt', 'corrupt_texts', 'ErrorCurve', 'choose_kinds',
            'embed_errors', 'measure_errors', 'tell_errors', 'draw_errors']
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #79345bb0
+# %% ../../../nbs/74i_clustering_corruption.ipynb #1a3fc1cb
 from functools import cache, partial
 from itertools import product
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from .fits import Clusterings, RefittedClusterings, Side, list_findings
 from .sweeps import MEASURES, SHUFFLED, LeanFits, agree_within, read_measure
 from ..essay import Study
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #a11d2ff3
+# %% ../../../nbs/74i_clustering_corruption.ipynb #5ebc9e0d
 KINDS = ("substitutions", "deletions", "insertions")
 
 def measure_kinds(references: list[str],     # the words that were said
@@ -45,7 +45,7 @@ def corrupt(words: list[str],               # of one text
         if kind == "insertions": out.append(rng.choice(vocabulary))
     return [str(word) for word in out]
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #986e5a01
+# %% ../../../nbs/74i_clustering_corruption.ipynb #be38cbeb
 def corrupt_texts(clips: pd.DataFrame,        # n rows: transcript, corpus
                   rate: float, kinds: dict[str, float], seed: int) -> list[str]:   # n
     "Each clip's true words with errors at a rate."
@@ -54,7 +54,7 @@ def corrupt_texts(clips: pd.DataFrame,        # n rows: transcript, corpus
     return [" ".join(corrupt(words, rate, kinds, vocabularies[corpus], rng))
             for words, corpus in zip(split, clips.corpus)]
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #53037b1e
+# %% ../../../nbs/74i_clustering_corruption.ipynb #7fb9607e
 RATES = (0., .1, .2, .4, .6)
 
 SHOWN = ("silhouette", "AMI with emotion", "AMI with sentence")
@@ -85,7 +85,7 @@ def embed_errors(study: Study, material: Material, encoder, kinds: dict[str, flo
         rates[name] = word_error_rate(said, texts)
     return vectors, rates
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #2e01fb9c
+# %% ../../../nbs/74i_clustering_corruption.ipynb #bc78840b
 def _read_study(material: Material, protocol: str, one: Clusterings, features: str, what: str) -> float:
     "A measure of the study's own clusters of a set of features."
     if not what.startswith("AMI"): return one.index(protocol, features, what)
@@ -136,31 +136,27 @@ def measure_errors(study: Study, clusterings: RefittedClusterings, material: Mat
             changes += found[1]
     return ErrorCurve(_table(levels, clusterings), _table(changes, clusterings), kinds, source)
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #fa4b52b8
-def _tell_protocol(curve: ErrorCurve, protocol: str) -> str:
-    "What the most errors change, and where shuffled words and recognisers stand; a line of Markdown."
-    mine, said = curve.levels[curve.levels.protocol == protocol], []
-    for what, part in mine.groupby("column", sort=False):
-        by = part.set_index("row")
-        none, most = (part[part.kind == KIND[0]].iloc[place] for place in (0, -1))
-        change = curve.changes[(curve.changes.protocol == protocol)
-                               & (curve.changes["row"] == f"{most['row']} less {none['row']}")
-                               & (curve.changes.column == f"{what} difference")].iloc[0]
-        moved = write_interval(change.value, change.low, change.high)
-        others = "".join(f"; {row} {one.value:.3f}" for row, one in by[by.kind != KIND[0]].iterrows())
-        said.append(f"{what} {none.value:.3f}, at a word error rate of {most.wer:.2f} {most.value:.3f} "
-                    f"({moved}){others}")
-    return f"- **{protocol} protocol**: " + ". ".join(said) + "."
+# %% ../../../nbs/74i_clustering_corruption.ipynb #6ae131ac
+def _tell_measure(curve: ErrorCurve, protocol: str, what: str) -> str:
+    "What the most errors change in one measure, and where shuffled words and recognisers stand; a line."
+    def select(table, column): return table[(table.protocol == protocol) & (table.column == column)]
+    mine, change = select(curve.levels, what), select(curve.changes, f"{what} difference")
+    none, *_, most = mine[mine.kind == KIND[0]].itertuples()
+    last = change[change.wer.notna()].iloc[-1]
+    others = "".join(f"; {one.row} {one.value:.3f}" + (f" at {one.wer:.2f}" if one.wer >= 0 else "")
+                     for one in mine[mine.kind != KIND[0]].itertuples())
+    return (f"- **{protocol} protocol, {what}**: {none.value:.3f} without errors, {most.value:.3f} at a word "
+            f"error rate of {most.wer:.2f}, {write_interval(last.value, last.low, last.high)}{others}.")
 
 def tell_errors(curve: ErrorCurve) -> str:
     "What errors do to the clusters, in Markdown."
     if not len(curve.levels): return "The true words of some clips are unknown: nothing can be corrupted."
     shares = ", ".join(f"{share:.0%} {kind}" for kind, share in curve.kinds.items() if share)
     origin = f"as {curve.source} makes them" if curve.source else "no recogniser was used"
-    lines = [_tell_protocol(curve, protocol) for protocol in curve.levels.protocol.unique()]
-    return "\n".join([f"Errors: {shares} ({origin}). In brackets the change, with its interval.", "", *lines])
+    keys = curve.levels[["protocol", "column"]].drop_duplicates().itertuples(index=False)
+    return "\n".join([f"Errors: {shares} ({origin}).", "", *[_tell_measure(curve, *key) for key in keys]])
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #c3cd5e58
+# %% ../../../nbs/74i_clustering_corruption.ipynb #fb2059db
 def _draw_curve(axis: plt.Axes, part: pd.DataFrame) -> None:   # one measure under one protocol
     "The curve with its band, the shuffled words as a line, recognisers as points."
     curve, marks = part[part.kind == KIND[0]], part[part.kind == KIND[1]]

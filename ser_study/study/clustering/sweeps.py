@@ -4,23 +4,24 @@
 
 # %% auto #0
 __all__ = ['SEEDS', 'MEASURES', 'SHUFFLED', 'BEYOND', 'PAPERS_K', 'fit_each_k', 'LeanFits', 'agree_within', 'read_measure',
-           'Sweep', 'sweep_clusters', 'find_best', 'tell_sweep', 'draw_sweep']
+           'interval_above_zero', 'Sweep', 'sweep_clusters', 'find_best', 'tell_sweep', 'draw_sweep']
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #98d91abc
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #bdfc7a96
+from collections.abc import Callable
 from functools import cache, partial
 from itertools import product
 from typing import NamedTuple
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from sklearn.metrics import adjusted_mutual_info_score
-from ...evaluation.intervals import write_interval
+from ...evaluation.intervals import Interval, write_interval
 from ...models.clustering import indices, kmeans, reduce
 from ...models.probes import NULLS, null_like
 from .data import Material
-from .fits import (Clusterings, RefittedClusterings, Side, feature_sets,
-                                             list_findings)
+from .fits import (LOGGED, Clusterings, RefittedClusterings, Side,
+                                             feature_sets, list_findings)
 from ..fits import Task
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #72b44b7f
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #9017c504
 def fit_each_k(X: np.ndarray,                # (n, d) standardised features
                seed: int,
                n_components: int, n_neighbors: int, min_dist: float,    # of UMAP
@@ -39,7 +40,7 @@ def fit_each_k(X: np.ndarray,                # (n, d) standardised features
     kept = {k: {what: found[what] for what in names} for k, found in judged.items()}
     return pd.DataFrame(labels), dict(indices=kept)
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #460146ec
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #4d74621b
 SEEDS = 2   # of the fits on all clips, at most
 
 class LeanFits:
@@ -77,7 +78,7 @@ class LeanFits:
         "The clusters of the clips that count."
         return np.stack([fit.table[str(k)].to_numpy() for fit in self.fits(one, protocol, side)])
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #8ecab5b1
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #ab3a3dd3
 def agree_within(labels: np.ndarray,       # (seeds, n)
                  clips: pd.DataFrame,      # n rows
                  factor: str) -> float:
@@ -91,7 +92,7 @@ def agree_within(labels: np.ndarray,       # (seeds, n)
         sizes.append(mine.sum())
     return float(np.average(found, weights=sizes)) if found else np.nan
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #4beef5c7
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #bb10cf99
 MEASURES = {"silhouette": "silhouette (higher is better)",
             "davies_bouldin": "Davies-Bouldin (lower is better)",
             "AMI with emotion": "AMI with the emotion", "AMI with sentence": "AMI with the sentence"}
@@ -104,6 +105,12 @@ def read_measure(fits: LeanFits, clips: pd.DataFrame, protocol: str, one: Cluste
     if not what.startswith("AMI"): return fits.index(one, protocol, side, k, what)
     known = clips[one.protocols[protocol].rows]
     return agree_within(fits.labels(one, protocol, side, k), known, what.removeprefix("AMI with "))
+
+def interval_above_zero(clusterings: RefittedClusterings, statistic: Callable) -> Interval:
+    "The interval of a positive statistic, made on its logarithm; it has no p."
+    log = clusterings.interval(lambda one: np.log(statistic(one)))
+    value, low, high = (float(np.exp(bound)) for bound in (log.value, log.low, log.high))
+    return log._replace(value=value, low=low, high=high, error=value * log.error, p=np.nan, detectable=np.nan)
 
 class Sweep(NamedTuple):
     "Measures at each K."
@@ -121,7 +128,9 @@ def sweep_clusters(clusterings: RefittedClusterings, material: Material,
     sides = {"openSMILE": Side("openSMILE"), material.lead: words, f"{material.lead}, shuffled": mixed}
     fits.make(protocol, list(sides.values()), "every K")
     read = cache(partial(read_measure, fits, material.clips, protocol))
-    def level(side, k, what): return clusterings.interval(lambda one: read(one, side, k, what))
+    def level(side, k, what):
+        interval = interval_above_zero if what in LOGGED else RefittedClusterings.interval
+        return interval(clusterings, lambda one: read(one, side, k, what))
     def gain(k, what):
         return clusterings.interval(lambda one: read(one, words, k, what) - read(one, mixed, k, what))
     levels, gains = [], []
@@ -136,7 +145,7 @@ def _name_k(findings: pd.DataFrame) -> pd.DataFrame:   # FINDING, with `features
     named = findings["row"].str.extract(r"(?P<features>.*), K = (?P<k>\d+)").astype(dict(k=int))
     return findings.join(named).dropna(subset="value")
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #98e2c54b
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #8c4d9643
 def find_best(levels: pd.DataFrame, features: str, what: str) -> pd.Series:
     "The row of the best K of a set by one measure."
     mine = levels[(levels.features == features) & (levels.column == what)]
@@ -162,7 +171,7 @@ def tell_sweep(sweep: Sweep) -> str:
     lines.append(f"- Words less shuffled words: the silhouette differs by {ends}{known} (uncorrected).")
     return "\n".join(lines)
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #53b62a49
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #2fb90d5d
 PAPERS_K = (5, 8)   # of its table of means, and of its Figure 9
 
 def _draw_measure(axis: plt.Axes, levels: pd.DataFrame, what: str) -> None:
@@ -173,14 +182,14 @@ def _draw_measure(axis: plt.Axes, levels: pd.DataFrame, what: str) -> None:
         axis.plot(mine.k, mine.value, marker="o", ms=4, color=f"C{number}", label=features,
                   linestyle="--" if features.endswith("shuffled") else "-")
         axis.fill_between(mine.k, mine.low, mine.high, color=f"C{number}", alpha=.15, linewidth=0)
-    for k in PAPERS_K: axis.axvline(k, color="0.4", lw=1, ls=":", zorder=0)
+    for k in PAPERS_K: axis.axvspan(k - .2, k + .2, color="0.88", lw=0, zorder=0, label="the paper's K")
     axis.set(title=MEASURES[what], xlabel="K", xticks=sorted(set(levels.k)))
 
 def draw_sweep(sweep: Sweep) -> plt.Figure:
-    "Each measure over K; dotted lines are the paper's two K."
+    "Each measure over K; the paper's two K are marked."
     measures = [what for what in MEASURES if what in set(sweep.levels.column)]
     figure, axes = plt.subplots(-(-len(measures) // 2), 2, figsize=(9, 3 * -(-len(measures) // 2)))
     for axis, what in zip(axes.flat, measures): _draw_measure(axis, sweep.levels, what)
-    handles, names = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    named = dict(zip(*axes.flat[0].get_legend_handles_labels()[::-1]))
+    figure.legend(named.values(), named, loc="outside lower center", ncols=len(named), frameon=False)
     return figure

@@ -6,7 +6,7 @@
 __all__ = ['OBJECTIVES', 'OF_CLUSTERER', 'TEXTS', 'EVALUATED', 'HOW', 'BEYOND', 'join', 'share_of_words', 'fit_tuned', 'Half',
            'split_halves', 'untuned', 'search_half', 'Tuned', 'tune_halves', 'tell_tuning']
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #97151ce1
+# %% ../../../nbs/74j_clustering_tuning.ipynb #c4303554
 from typing import NamedTuple
 import hdbscan, numpy as np, pandas as pd
 from ...evaluation.intervals import crossed_interval, write_interval
@@ -20,7 +20,7 @@ from ..essay import Study
 from ..fits import Task
 from ..tuning import pick_best, search
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #9c2366eb
+# %% ../../../nbs/74j_clustering_tuning.ipynb #a93f1398
 def join(voice: np.ndarray,    # (n, d) standardised
          text: np.ndarray,     # (n, e) standardised
          words: float,         # share of the variance that is the words', 0 to 1
@@ -35,7 +35,7 @@ def share_of_words(voice: np.ndarray, text: np.ndarray) -> float:   # (n, d), (n
     sizes = [int(block.any(axis=0).sum()) for block in (voice, text)]
     return sizes[1] / sum(sizes)
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #049dd75b
+# %% ../../../nbs/74j_clustering_tuning.ipynb #759d9ffb
 OBJECTIVES = {"silhouette in the UMAP space": "KMeans",
               "silhouette in the space of the features": "KMeans",
               "DBCV in the UMAP space": "HDBSCAN"}    # objective -> clusterer
@@ -58,7 +58,7 @@ def fit_tuned(voice: np.ndarray, text: np.ndarray,    # (n, d), (n, e) standardi
               np.nan if clusters else dbcv(embedded, found))
     return pd.DataFrame(dict(cluster=found.astype(np.int16))), dict(zip(OBJECTIVES, map(float, values)))
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #68dbd2c6
+# %% ../../../nbs/74j_clustering_tuning.ipynb #1ae845e1
 TEXTS = ("words as said", "shuffled words")
 
 class Half(NamedTuple):
@@ -80,7 +80,7 @@ def split_halves(material: Material, seed: int) -> tuple[Half, Half]:
     return tuple(Half(material.clips[rows], standardise(voice[rows]), standardise(text[rows]))
                  for rows in (first, ~first))
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #0b398ce9
+# %% ../../../nbs/74j_clustering_tuning.ipynb #a02ef6d1
 def _evaluate(clusterings: RefittedClusterings, half: Half, text: str, seeds: list[int],
               configurations: list[dict], description: str) -> list:   # of Fit, seeds of each configuration
     "Cluster a half with each configuration and each seed."
@@ -107,13 +107,14 @@ def search_half(clusterings: RefittedClusterings, half: Half, text: str, objecti
     tried = search(evaluate, mine, trials, seed)
     return pick_best(tried), float(tried.value.max())
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #fc9b1c96
+# %% ../../../nbs/74j_clustering_tuning.ipynb #d5769517
 EVALUATED = 5   # seeds on the other half, at most
 HOW, BEYOND = ("tuned", "untuned"), "words as said less shuffled"
 
 class Tuned(NamedTuple):
     "What was found, and what it reaches on the other half."
-    table: pd.DataFrame       # a row for each objective and text: values, agreement, configuration
+    values: pd.DataFrame      # objective, text, what was reached where, agreement with factors
+    settings: pd.DataFrame    # objective, text, the configuration that was found
     findings: pd.DataFrame    # FINDING: values and differences on the other half, over seeds
 
 def _read(fits: list, half: Half, objective: str) -> dict[str, np.ndarray]:   # each (seeds,)
@@ -145,7 +146,7 @@ def tune_halves(study: Study, clusterings: RefittedClusterings, material: Materi
                 trials: int, seed: int) -> Tuned:
     "Search each objective on half of the speakers, with the words and shuffled ones; report on the others."
     here, other = split_halves(material, seed)
-    seeds, found, rows = clusterings.seeds[:EVALUATED], {}, []
+    seeds, found, values, settings = clusterings.seeds[:EVALUATED], {}, [], []
     for objective, clusterer in OBJECTIVES.items():
         for text in TEXTS:
             with study.stage(f"tuning for the {objective}, {text}", trials):
@@ -154,14 +155,19 @@ def tune_halves(study: Study, clusterings: RefittedClusterings, material: Materi
             fits = _evaluate(clusterings, other, text, seeds, [best, plain], "on the other half")
             read = [_read(part, other, objective) for part in (fits[:len(seeds)], fits[len(seeds):])]
             found.update({(objective, text, how): part for how, part in zip(HOW, read)})
-            means = {f"{name}, {how}": part[name].mean() for name in read[0]
-                     for how, part in zip(HOW, read)}
-            rows.append(dict(objective=objective, text=text, searched=reached, **means, **best))
-    integers = [name for name, values in space.items() if isinstance(values[0], int)]
-    table = pd.DataFrame(rows).astype(dict.fromkeys(integers, "Int64"))
-    return Tuned(table, _list_findings(found, len(other.clips)))
+            named, means = dict(objective=objective, text=text), _name_means(read)
+            values.append(dict(**named, searched=reached, **means))
+            settings.append(dict(**named, **best))
+    whole = [name for name, ends in space.items() if isinstance(ends[0], int)]
+    return Tuned(pd.DataFrame(values), pd.DataFrame(settings).astype(dict.fromkeys(whole, "Int64")),
+                 _list_findings(found, len(other.clips)))
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #80d2ed2b
+def _name_means(read: list[dict]) -> dict[str, float]:   # tuned, untuned: name -> (seeds,)
+    "Means over seeds, as the columns of a table: tuned, untuned, AMI with emotion (tuned) ..."
+    return {how if name == "value" else f"{name} ({how})": part[name].mean()
+            for name in read[0] for how, part in zip(HOW, read)}
+
+# %% ../../../nbs/74j_clustering_tuning.ipynb #e9e83cc6
 def _tell_objective(findings: pd.DataFrame, objective: str) -> str:   # indexed by row and column
     "What tuning for one objective does to it, to shuffled words and to the emotions; a line of Markdown."
     def value(text, column): return findings.value[f"{objective}, {text}", column]
