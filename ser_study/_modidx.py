@@ -1889,6 +1889,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                        'ser_study/study/clustering/data.py'),
                                                  'ser_study.study.clustering.data.default_models': ( 'clustering_data.html#default_models',
                                                                                                      'ser_study/study/clustering/data.py'),
+                                                 'ser_study.study.clustering.data.describe_models': ( 'clustering_data.html#describe_models',
+                                                                                                      'ser_study/study/clustering/data.py'),
                                                  'ser_study.study.clustering.data.describe_voice': ( 'clustering_data.html#describe_voice',
                                                                                                      'ser_study/study/clustering/data.py'),
                                                  'ser_study.study.clustering.data.describe_words': ( 'clustering_data.html#describe_words',

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SOURCES', 'PAPERS_MODELS', 'TEXT_MODELS', 'USE_LANGUAGES', 'LAYER', 'LAYERS', 'UNNAMED', 'find_language',
            'make_recognisers', 'knows', 'default_models', 'has_mpnet', 'make_encoders', 'whisper_voices',
-           'select_layer', 'Material', 'text_name', 'require_transcripts', 'measure_clips', 'draw_clips', 'overview',
-           'count_defects', 'name_units', 'quote', 'describe_voice', 'describe_words', 'count_dimensions',
-           'is_comparable', 'note_assumptions']
+           'describe_models', 'select_layer', 'Material', 'text_name', 'require_transcripts', 'measure_clips',
+           'draw_clips', 'overview', 'count_defects', 'name_units', 'quote', 'describe_voice', 'describe_words',
+           'count_dimensions', 'is_comparable', 'note_assumptions']
 
 # %% ../../../nbs/74a_clustering_data.ipynb #b1f9bd19
 from dataclasses import dataclass
@@ -88,6 +88,12 @@ def whisper_voices(settings: Settings) -> dict[str, SpeechEncoder]:
     checkpoints = {"Whisper": checkpoint_of("whisper", settings), "untrained Whisper": "whisper-untrained"}
     return {name: SpeechEncoder(checkpoint, LAYERS, device=settings.device, workers=settings.workers)
             for name, checkpoint in checkpoints.items()}
+
+def describe_models(extractors: dict) -> dict[str, str]:   # name -> checkpoint
+    "Which weights each extractor with weights has, for the record of a run."
+    identities = {name: extractor.identity for name, extractor in extractors.items()}
+    return {name: identity.get("checkpoint") or identity["port"] for name, identity in identities.items()
+            if {"checkpoint", "port"} & set(identity)}
 
 def select_layer(matrix: np.ndarray,    # (n, d), or (n, layers, d)
                  ) -> np.ndarray:       # (n, d)
