@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FURTHER', 'DEMO', 'tell_nesting', 'tell_crossing', 'tell_density', 'tell_voices', 'tell_limits', 'write_answer']
 
-# %% ../../../nbs/74n_clustering_answer.ipynb #918c74fb
+# %% ../../../nbs/74n_clustering_answer.ipynb #4aa116ba
 import numpy as np, pandas as pd
 from sklearn.metrics import adjusted_mutual_info_score
 from .data import Material
@@ -13,7 +13,7 @@ from .fits import LEADING_VOICE
 from .questions import THIRD, tell_factors, tell_gains, write_finding
 from .tables import list_places, name_place
 
-# %% ../../../nbs/74n_clustering_answer.ipynb #751710c6
+# %% ../../../nbs/74n_clustering_answer.ipynb #640ec2cb
 def tell_nesting(clips: pd.DataFrame) -> str:
     "How much the corpus tells about the sentence; empty for one corpus, or where sentences are unknown."
     known = clips.dropna(subset=["sentence"])
@@ -30,10 +30,11 @@ def tell_crossing(clips: pd.DataFrame) -> str:
         ami = adjusted_mutual_info_score(known.emotion, known.sentence)
         said.append(f"{ami:.3f} in {corpus}")
     if not said: return ""
-    return (f"Emotion and sentence themselves have an AMI of {', '.join(said)}: where it is below 0, they are "
-            "crossed more evenly than chance would, and an AMI just below 0 in the tables says no more than 0.")
+    return (f"Emotion and sentence themselves have an AMI of {', '.join(said)}: where it is below 0, they "
+            "are crossed more evenly than chance would, and an AMI just below 0 in the tables says no more "
+            "than 0.")
 
-# %% ../../../nbs/74n_clustering_answer.ipynb #37fb40e4
+# %% ../../../nbs/74n_clustering_answer.ipynb #cda29c9d
 FURTHER = .1   # share of clips in further groups, below which there is one group and noise
 
 def _value(table: pd.DataFrame, row: str, column: str, protocol: str) -> float:
@@ -60,7 +61,7 @@ def tell_density(noise: pd.DataFrame,         # of `noise_findings`
     keys = noise[["row", "protocol"]].drop_duplicates()
     return "\n".join(_tell_groups(noise, places, *key) for key in keys.itertuples(index=False))
 
-# %% ../../../nbs/74n_clustering_answer.ipynb #018fd37f
+# %% ../../../nbs/74n_clustering_answer.ipynb #21116471
 def tell_voices(compared: pd.DataFrame,    # of `judge_differences`
                 places: pd.DataFrame,      # of `probe_places`
                 material: Material) -> str:
@@ -78,10 +79,11 @@ def tell_voices(compared: pd.DataFrame,    # of `judge_differences`
                       for name in voices]
             said = ", ".join(f"{name} {level:.3f}" for name, level in zip(voices, levels))
             less = "; ".join(f"{THIRD} less {rival} {write_finding(row)}" for rival, row in found.items())
-            told.append(f"- **{name_place(f'{protocol} protocol', within)}**: AMI with the emotion {said}; {less}.")
+            place = name_place(f"{protocol} protocol", within)
+            told.append(f"- **{place}**: AMI with the emotion {said}; {less}.")
     return "\n".join(told)
 
-# %% ../../../nbs/74n_clustering_answer.ipynb #b878346c
+# %% ../../../nbs/74n_clustering_answer.ipynb #cc29b243
 DEMO = ("*These recordings are synthesised: the numbers show that the study runs, and say nothing about "
         "emotions.*")
 
@@ -92,8 +94,8 @@ def tell_limits(material: Material) -> str:
     ears = (" Whisper was trained on transcripts: it stands for a pretrained speech encoder, not for "
             "self-supervised ones such as wav2vec 2.0.") if trained else ""
     models = ", ".join(dict.fromkeys(name.split(" of ")[0] for name in material.text))
-    return (f"**Limits.** {len(set(material.speakers))} speakers act emotions in {sentences} fixed sentences, so "
-            f"what is said cannot tell an emotion. The text models are {models}.{ears}")
+    return (f"**Limits.** {len(set(material.speakers))} speakers act emotions in {sentences} fixed "
+            f"sentences, so what is said cannot tell an emotion. The text models are {models}.{ears}")
 
 def write_answer(gains: pd.DataFrame,        # of `judge_rows`
                  factors: pd.DataFrame,      # of `judge_factors`

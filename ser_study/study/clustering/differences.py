@@ -13,7 +13,8 @@ from ...evaluation.published import load_published
 from ...evaluation.verdicts import matters_of
 from .data import Material
 from .fits import (CLUSTERERS, CONTROL, DIFFERENCES, LEADING_VOICE, Expected,
-                                             RefittedClusterings, Side, index_difference, judge, list_findings)
+                                             RefittedClusterings, Side, index_difference, judge,
+                                             list_findings)
 from .tables import agreement, list_places, name_place
 
 # %% ../../../nbs/74g_clustering_differences.ipynb #a46f012a
@@ -29,8 +30,8 @@ def list_comparisons(material: Material) -> dict[str, tuple[Side, Side]]:   # ro
     sides |= {f"HDBSCAN - KMeans, {voice}": (Side(voice, "HDBSCAN"), Side(voice, "KMeans"))
               for voice in material.voice if not voice.startswith(CONTROL)}
     first, *rest = (name for name in material.text if " of " not in name)
-    return sides | {f"{first} - {other}": (Side(f"{LEADING_VOICE} + {first}"), Side(f"{LEADING_VOICE} + {other}"))
-                    for other in rest}
+    texts = {name: Side(f"{LEADING_VOICE} + {name}") for name in (first, *rest)}
+    return sides | {f"{first} - {other}": (texts[first], texts[other]) for other in rest}
 
 def difference_findings(clusterings: RefittedClusterings, material: Material) -> pd.DataFrame:   # FINDING
     "Every comparison: three indices, and agreement with the emotions on all clips and within each corpus."
@@ -40,7 +41,8 @@ def difference_findings(clusterings: RefittedClusterings, material: Material) ->
                   for what, column in DIFFERENCES.items()]
         for within in list_places(clips):
             def ami(one, side):
-                return max(agreement(one, clips, protocol, side.features, "emotion", side.clusterer, within), 0)
+                of = (side.features, "emotion", side.clusterer, within)
+                return max(agreement(one, clips, protocol, *of), 0)
             if clips[(clips.corpus == within) | (within == "")].emotion.nunique() < 2: continue
             gap = clusterings.interval(lambda one: ami(one, sides[0]) - ami(one, sides[1]))
             found.append((name_place(row, within), "AMI with emotion difference", protocol, gap))

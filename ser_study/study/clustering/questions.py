@@ -33,8 +33,8 @@ def list_additions(material: Material) -> list[Addition]:
     found = [Addition(f"{material.model} of {source}", LEADING_VOICE, material.combined(source))
              for source in material.words]
     if THIRD not in material.voice: return found
-    third = Addition(f"{material.model} of {material.source} to {THIRD}", THIRD, f"{THIRD} + {material.model}")
-    return [*found, third]
+    name = f"{material.model} of {material.source} to {THIRD}"
+    return [*found, Addition(name, THIRD, f"{THIRD} + {material.model}")]
 
 def gain_findings(clusterings: RefittedClusterings, material: Material) -> pd.DataFrame:   # FINDING
     "Question 1: the words added to a voice, and beyond the same text shuffled, by source of words."

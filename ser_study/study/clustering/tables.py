@@ -56,11 +56,15 @@ def index_rows(clusterings: RefittedClusterings, material: Material) -> list[dic
                            printed.stands_for))
     return rows
 
-def count_rows(material: Material) -> list[dict]:
-    "Rows of results.csv: how many clips and how many functionals, which the paper prints."
+def count_rows(material: Material,
+               typical: pd.DataFrame,    # of `typical_transcripts`
+               ) -> list[dict]:
+    "Rows of results.csv: how many clips, functionals, clusters, and clusters whose centre is one sentence."
     clips, functionals = len(material.clips), material.voice["openSMILE"].shape[1]
-    return [result("Text", "combined corpus", "clips", "paper", clips, clips),
-            result("Text", "eGeMAPSv01a", "features", "paper", functionals, clips)]
+    pure = int((typical.sentences == 1).sum())
+    return [result("Text", row, column, "paper", count, clips) for row, column, count in (
+        ("combined corpus", "clips", clips), ("eGeMAPSv01a", "features", functionals),
+        ("Figure 9", "clusters", len(typical)), ("Figure 9", "clusters of one sentence", pure))]
 
 # %% ../../../nbs/74b_clustering_tables.ipynb #55bfb0ea
 BESIDE = ["row", "column", "protocol", "published", "reproduced", "low", "high", "n", "verdict"]
@@ -103,6 +107,7 @@ def typical_transcripts(clusterings: Clusterings, material: Material) -> pd.Data
         members = material.clips[labels == cluster]
         rows.append(dict(cluster=cluster, clips=len(members),
                          transcripts=" | ".join(texts[row] for row in nearest),
+                         sentences=material.clips.sentence[nearest].nunique(dropna=False),
                          purity_sentence=_purity(members.sentence),
                          purity_emotion=_purity(members.emotion)))
     return pd.DataFrame(rows)
@@ -148,8 +153,8 @@ def tell_halves(clusterings: Clusterings, name: str, seed: int) -> str:
     halved, = clusterings.run(fit_clusters, [task], "half")
     whole = clusterings.fit("paper", name, clusterings.seeds[0])
     found = [fit.facts["indices"][0]["calinski_harabasz"] for fit in (whole, halved)]
-    return (f"Calinski-Harabasz grows with the number of clips: {name} has {found[0]:.0f} on all {len(X)} clips "
-            f"and {found[1]:.0f} on a random half (one seed), though the structure is the same.")
+    return (f"Calinski-Harabasz grows with the number of clips: {name} has {found[0]:.0f} on all {len(X)} "
+            f"clips and {found[1]:.0f} on a random half (one seed), though the structure is the same.")
 
 # %% ../../../nbs/74b_clustering_tables.ipynb #59eae453
 def noise_conventions(clusterings: Clusterings) -> pd.DataFrame:
