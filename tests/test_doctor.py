@@ -40,7 +40,7 @@ def test_a_machine_without_corpora_and_checkpoints_can_run_the_demo_study(house)
     code, found, text = examined(house)
     assert code == 0 and text.strip().endswith("The demo study can run: make study")
     assert all(found[what][0] == "ok" for what in ("Python", "packages", "MiniLM for texts",
-                                                   "pocketsphinx for transcripts",
+                                                   "Whisper for words and sounds",
                                                    "eSpeak NG for the demo corpora", "Jupyter kernel python3",
                                                    "cache folder", "reports folder"))
     assert all(found[f"corpus {key}"] == ("missing", "not found")

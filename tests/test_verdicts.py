@@ -6,8 +6,10 @@ import numpy as np, pandas as pd, pytest
 from committed import committed_reports
 from scipy.stats import t as student_t, ttest_rel
 from ser_study.evaluation.claims import Claim, load_claims, nearest_corpora
+from ser_study.evaluation.intervals import student_interval
 from ser_study.evaluation.published import RESULTS
 from ser_study.evaluation.scoreboard import JUDGED, decide, headline, judge, judge_placebos, judge_run
+from ser_study.evaluation.verdicts import VERDICTS, decide_verdicts
 from ser_study.settings import StudyError
 
 REPORTS = committed_reports()
@@ -163,31 +165,79 @@ def test_its_intervals_follow_from_its_errors(board):
     assert np.allclose(tested.low, tested.value - reach) and np.allclose(tested.high, tested.value + reach)
 
 
+def check_verdicts(family: pd.DataFrame) -> None:
+    "Holm's correction, the adjusted interval and the rule, worked out anew for one family."
+    ordered = family.sort_values("p", kind="stable")
+    steps = np.minimum(1, np.maximum.accumulate((len(ordered) - np.arange(len(ordered))) * ordered.p))
+    assert np.allclose(steps, ordered.p_holm)
+    reach = student_t.ppf(1 - 0.025 * ordered.p / steps, ordered.freedom) * ordered.error
+    assert np.allclose(ordered.low_holm, ordered.value - reach)
+    for t in ordered.itertuples():
+        if not isinstance(t.verdict, str) or not t.verdict:
+            assert t.reason == "what stands in its place cannot reverse it" and t.instead
+            continue
+        sign = -1 if t.expects == "lower" else 1
+        low, high = sorted((sign * t.low_holm, sign * t.high_holm))
+        small = -t.matters < low and high < t.matters
+        if t.expects == "equal":
+            outside = low > t.matters or high < -t.matters
+            assert t.verdict == ("holds" if small else "reversed" if outside else "inconclusive"), t
+        elif small:
+            assert t.verdict == "too small to matter", t
+        elif low > 0:
+            short = " smaller" if high < sign * t.published else ""
+            assert t.verdict == ("holds, smaller than published" if short else "holds"), t
+        else:
+            assert t.verdict == ("reversed" if high < 0 else "inconclusive"), t
+
+
 def test_its_verdicts_follow_from_its_numbers(board):
-    "Holm's correction, the adjusted interval and the rule, worked out anew."
     for _, family in board[board.p.notna()].groupby(["paper", "protocol"]):
-        ordered = family.sort_values("p", kind="stable")
-        steps = np.minimum(1, np.maximum.accumulate((len(ordered) - np.arange(len(ordered))) * ordered.p))
-        assert np.allclose(steps, ordered.p_holm)
-        reach = student_t.ppf(1 - 0.025 * ordered.p / steps, ordered.freedom) * ordered.error
-        assert np.allclose(ordered.low_holm, ordered.value - reach)
-        for t in ordered.itertuples():
-            if not isinstance(t.verdict, str):
-                assert t.reason == "what stands in its place cannot reverse it" and t.instead
-                continue
-            sign = -1 if t.expects == "lower" else 1
-            low, high = sorted((sign * t.low_holm, sign * t.high_holm))
-            small = -t.matters < low and high < t.matters
-            if t.expects == "equal":
-                outside = low > t.matters or high < -t.matters
-                assert t.verdict == ("holds" if small else "reversed" if outside else "inconclusive"), t.claim
-            elif small:
-                assert t.verdict == "too small to matter", t.claim
-            elif low > 0:
-                short = " smaller" if high < sign * t.published else ""
-                assert t.verdict == ("holds, smaller than published" if short else "holds"), t.claim
-            else:
-                assert t.verdict == ("reversed" if high < 0 else "inconclusive"), t.claim
+        check_verdicts(family)
+
+
+@pytest.fixture
+def differences() -> pd.DataFrame:
+    "Differences of every kind in two families, some of them no test."
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(300):
+        value, error = rng.normal(0, 0.05), rng.choice([0.0005, 0.004, 0.02])
+        found = student_interval(value, error, 9.0, rng.choice([4, 10, 20]), rng.choice([3, 20, 90]))
+        rows.append(
+            dict(
+                family="ab"[number % 2],
+                metric="UA",
+                **found._asdict(),
+                expects=rng.choice(["higher", "lower", "equal"]),
+                published=rng.choice([np.nan, 0.06, -0.06]),
+                instead=rng.choice(["", "one for another"]),
+                fits=50,
+                collapsed=rng.choice([0, 5, 6]),
+            )
+        )
+    return pd.DataFrame(rows)
+
+
+def test_any_table_is_judged_by_the_same_rules(differences):
+    table = decide_verdicts(differences, "family")
+    able = (table.repetitions >= 5) & (table.units >= 6) & (table.collapsed <= 5)
+    assert (table.p.notna() == able).all() and (table.reason[~able] != "").all()
+    assert ((table.verdict == "") == (table.reason != "")).all()
+    assert set(VERDICTS) - {"untested"} == set(table.verdict) - {""}, "the table has every verdict"
+    assert "what stands in its place cannot reverse it" in set(table.reason[able])
+    plain = able & (table.expects != "equal")
+    assert (table.p[plain] == differences.p[plain]).all()
+    assert (table.matters == table.published.map({0.06: 0.02, -0.06: 0.02}).fillna(0.01)).all()
+    for _, family in table[able].groupby("family"):
+        check_verdicts(family)
+
+
+def test_a_family_is_not_larger_for_what_is_no_test(differences):
+    able = decide_verdicts(differences, "family").p.notna()
+    alone = decide_verdicts(differences[able], "family")
+    both = decide_verdicts(differences, "family")[able]
+    pd.testing.assert_frame_equal(alone, both, check_dtype=False)
 
 
 def test_the_scoreboard_is_in_step_with_a_run(board):

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['HELP', 'app', 'corpora_app', 'models_app', 'cache_app', 'Paper', 'Parameters', 'Grid', 'RunName', 'split_parameters',
            'describe_parameters', 'run', 'study', 'site', 'benchmark', 'compare', 'crate', 'doctor', 'list_defects',
-           'describe_corpora', 'corpora', 'fetch', 'models_pull', 'feature_store', 'show', 'cache_verify',
-           'check_hashes', 'cache_prune', 'main']
+           'describe_corpora', 'corpora', 'fetch', 'models', 'models_pull', 'models_pin', 'feature_store', 'show',
+           'cache_verify', 'check_hashes', 'cache_prune', 'main']
 
 # %% ../../nbs/95_cli.ipynb #b59bac30
 import os, sys, time
@@ -30,7 +30,8 @@ Completion:   ser-study --install-completion          for bash, zsh, fish or Pow
 app = typer.Typer(help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 corpora_app = typer.Typer(no_args_is_help=False, invoke_without_command=True,
                           help="Which corpora are found, how complete, their licence, how to get them.")
-models_app = typer.Typer(no_args_is_help=True, help="Pretrained checkpoints, pinned in settings.ini.")
+models_app = typer.Typer(no_args_is_help=False, invoke_without_command=True,
+                         help="Which pretrained models are found, their licence, how to get them.")
 cache_app = typer.Typer(no_args_is_help=True, help="The store of features.")
 app.add_typer(corpora_app, name="corpora")
 app.add_typer(models_app, name="models")
@@ -259,19 +260,42 @@ def fetch(name: Annotated[str, typer.Argument(
     fetch_corpus(name, settings)
 
 # %% ../../nbs/95_cli.ipynb #0e48c5b0
+@models_app.callback()
+def models(context: typer.Context) -> None:
+    "List the models: what for, found or not, licence, size, how to get the rest."
+    if context.invoked_subcommand is not None: return
+    settings = load_settings()
+    from ser_study.features.catalogue import describe_models
+    typer.echo(describe_models(settings))
+
 @models_app.command("pull")
 def models_pull(name: Annotated[str, typer.Argument(
                     help="a role of [checkpoints] in settings.ini; empty: all of them",
                     autocompletion=completions.checkpoints)] = "") -> None:
-    "Prefetch checkpoints, for machines without a network."
+    "Prefetch models, for machines without a network; weights in pickles are converted to safetensors."
     settings = load_settings()
     if name and name not in settings.checkpoints:
         raise StudyError(f"settings.ini pins no checkpoint called {name!r}; "
                          f"it has {', '.join(settings.checkpoints)}.")
-    from ser_study.features.checkpoints import pull
+    from ser_study.features.models import fetch_checkpoint
     for role in [name] if name else settings.checkpoints:
         typer.echo(f"{role}: {settings.checkpoints[role]}")
-        pull(settings.checkpoints[role])
+        fetch_checkpoint(role, settings)
+
+@models_app.command("pin")
+def models_pin(role: Annotated[str, typer.Argument(
+                   help="a name of [checkpoints] in settings.ini, new or known",
+                   autocompletion=completions.checkpoints)],
+               repository: Annotated[str, typer.Argument(help="owner/name on the hub")]) -> None:
+    """Ask the hub for the present commit of a repository, and pin a model to it in settings.ini.
+
+    \b
+    ser-study models pin distilbert-spanish dccuchile/distilbert-base-spanish-uncased
+    """
+    load_settings()   # a file with mistakes is not written to
+    from ser_study.commands.pins import pin_model
+    from ser_study.settings import find_settings
+    typer.echo(f"{role} = {pin_model(find_settings(), role, repository)}")
 
 # %% ../../nbs/95_cli.ipynb #064176ed
 def feature_store(settings: Settings):   # a FeatureStore

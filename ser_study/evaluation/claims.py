@@ -7,7 +7,7 @@ __all__ = ['BASES', 'EXPECTS', 'WAYS', 'SIDES', 'STUDIES', 'Claim', 'published_d
 
 # %% ../../nbs/65_claims.ipynb #aa0c05e7
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from .classification import CLASS_METRICS, METRICS
 from .published import PAPERS, load_published
@@ -36,6 +36,7 @@ class Claim:
     systems: tuple = ()
     row: tuple = ()
     untested: str = ""
+    untested_on: dict = field(default_factory=dict)
     protocol: str = ""
 
     def __post_init__(self):

@@ -53,8 +53,9 @@ def _test(claim: Claim, run: RunTables, protocol: str) -> dict | None:
     found = compare(claim, table, protocol)
     if found is None: return None
     about = dict(claim=claim.id, **run.about, protocol=protocol, metric=claim.metric)
+    reason = claim.untested_on.get(about["corpus"], "")
     return about | dict(expects=claim.expects, published=published_difference(claim),
-                        matters=claim.matters or None) | found
+                        matters=claim.matters or None, reason=reason) | found
 
 def judge_run(claims: list[Claim], folder: Path) -> list[dict]:
     "The tests that a run's files make possible; none for a demo. `StudyError` where a column is missing."

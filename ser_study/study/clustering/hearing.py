@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['GROUPS', 'SHOWN', 'GAP', 'count_errors', 'rate_of', 'word_error_rates', 'select_rates', 'rate_rows', 'tell_rates']
 
-# %% ../../../nbs/74m_clustering_hearing.ipynb #ab4bbcf5
+# %% ../../../nbs/74m_clustering_hearing.ipynb #28ddd635
 import numpy as np, pandas as pd
 from ...evaluation.intervals import FEW, Interval, adjust, student_interval
 from ...features.transcripts import word_errors
 from .data import Material
 from ..essay import result
 
-# %% ../../../nbs/74m_clustering_hearing.ipynb #20124827
+# %% ../../../nbs/74m_clustering_hearing.ipynb #822b23ff
 def count_errors(material: Material,
                  source: str) -> pd.DataFrame:   # words and errors of each clip, with what is known of it
     "Errors of one recogniser in the clips whose words are known."
@@ -42,7 +42,7 @@ def rate_of(clips: pd.DataFrame,                      # of `count_errors`
     sums = [part.groupby("speaker")[["said", "errors"]].sum() for part in parts]
     return _over_speakers(pd.concat(sums, axis=1).fillna(0).to_numpy(float), _rate)
 
-# %% ../../../nbs/74m_clustering_hearing.ipynb #ca880f9d
+# %% ../../../nbs/74m_clustering_hearing.ipynb #b990fb43
 GROUPS = ("emotion", "sex")
 
 def _describe(source: str, name: str, clips: pd.DataFrame, others: pd.DataFrame | None) -> dict:
@@ -53,20 +53,21 @@ def _describe(source: str, name: str, clips: pd.DataFrame, others: pd.DataFrame 
                 wer=rate.value, wer_low=rate.low, wer_high=rate.high, wer_error=rate.error, **gap)
 
 def word_error_rates(material: Material) -> pd.DataFrame:
-    """Rate of each corpus, emotion and sex; `value`, low_holm and high_holm are its difference from the others
-    of the corpus. No rows where nobody knows what was said."""
+    """Rate of each corpus, emotion and sex; `value`, low_holm and high_holm are its difference from the
+    others of the corpus. No rows where nobody knows what was said."""
     rows = []
     for source in material.words:
         if source == "oracle" or not material.clips.transcript.notna().any(): continue
         for corpus, clips in count_errors(material, source).groupby("corpus", sort=False):
             rows.append(_describe(source, corpus, clips, None))
-            for group, value in ((group, value) for group in GROUPS for value in clips[group].dropna().unique()):
-                mine = clips[group] == value
-                if mine.all(): continue
-                rows.append(_describe(source, f"{corpus}, {value}", clips[mine], clips[~mine]))
+            for group in GROUPS:
+                for value in clips[group].dropna().unique():
+                    mine = clips[group] == value
+                    if mine.all(): continue
+                    rows.append(_describe(source, f"{corpus}, {value}", clips[mine], clips[~mine]))
     return adjust(pd.DataFrame(rows), "transcripts") if rows else pd.DataFrame()
 
-# %% ../../../nbs/74m_clustering_hearing.ipynb #c63aa3c9
+# %% ../../../nbs/74m_clustering_hearing.ipynb #5bfe455a
 SHOWN = ["transcripts", "group", "clips", "speakers", "words", "wer", "wer_low", "wer_high"]
 GAP = dict(value="less the others", low_holm="low", high_holm="high")
 

@@ -6,7 +6,7 @@
 __all__ = ['OBJECTIVES', 'OF_CLUSTERER', 'TEXTS', 'EVALUATED', 'HOW', 'BEYOND', 'join', 'share_of_words', 'fit_tuned', 'Half',
            'split_halves', 'untuned', 'search_half', 'Tuned', 'tune_halves', 'tell_tuning']
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #fdbda105
+# %% ../../../nbs/74j_clustering_tuning.ipynb #0dce2524
 from typing import NamedTuple
 import hdbscan, numpy as np, pandas as pd
 from ...evaluation.intervals import crossed_interval, write_interval
@@ -20,7 +20,7 @@ from ..essay import Study
 from ..fits import Task
 from ..tuning import pick_best, search
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #cfbb5448
+# %% ../../../nbs/74j_clustering_tuning.ipynb #4aa5219f
 def join(voice: np.ndarray,    # (n, d) standardised
          text: np.ndarray,     # (n, e) standardised
          words: float,         # share of the variance that is the words', 0 to 1
@@ -35,7 +35,7 @@ def share_of_words(voice: np.ndarray, text: np.ndarray) -> float:   # (n, d), (n
     sizes = [int(block.any(axis=0).sum()) for block in (voice, text)]
     return sizes[1] / sum(sizes)
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #708d9144
+# %% ../../../nbs/74j_clustering_tuning.ipynb #4578ae2d
 OBJECTIVES = {"silhouette in the UMAP space": "KMeans",
               "silhouette in the space of the features": "KMeans",
               "DBCV in the UMAP space": "HDBSCAN"}    # objective -> clusterer
@@ -58,7 +58,7 @@ def fit_tuned(voice: np.ndarray, text: np.ndarray,    # (n, d), (n, e) standardi
               np.nan if clusters else dbcv(embedded, found))
     return pd.DataFrame(dict(cluster=found.astype(np.int16))), dict(zip(OBJECTIVES, map(float, values)))
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #b2c745fb
+# %% ../../../nbs/74j_clustering_tuning.ipynb #32616d26
 TEXTS = ("words as said", "shuffled words")
 
 class Half(NamedTuple):
@@ -74,7 +74,7 @@ class Half(NamedTuple):
         return dict(voice=self.voice, text=np.random.default_rng(seed).permutation(self.text))
 
 def split_halves(material: Material, seed: int) -> tuple[Half, Half]:
-    "A random half of the speakers of each corpus (or of the clips of one speaker), and the rest; standardised."
+    "A random half of the speakers of each corpus (or of one speaker's clips), and the rest; standardised."
     units = material.speakers
     if len(set(units)) < 2: units = material.clips.utterance.to_numpy(dtype=str)
     first = draw_half(units, material.clips.corpus.to_numpy(), seed)
@@ -82,7 +82,7 @@ def split_halves(material: Material, seed: int) -> tuple[Half, Half]:
     return tuple(Half(material.clips[rows], standardise(voice[rows]), standardise(text[rows]))
                  for rows in (first, ~first))
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #2646245e
+# %% ../../../nbs/74j_clustering_tuning.ipynb #3e36541d
 def _evaluate(clusterings: RefittedClusterings, half: Half, text: str, seeds: list[int],
               configurations: list[dict], description: str) -> list:   # of Fit, seeds of each configuration
     "Cluster a half with each configuration and each seed."
@@ -109,7 +109,7 @@ def search_half(clusterings: RefittedClusterings, half: Half, text: str, objecti
     tried = search(evaluate, mine, trials, seed)
     return pick_best(tried), float(tried.value.max())
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #a25cccbf
+# %% ../../../nbs/74j_clustering_tuning.ipynb #34a74bd6
 EVALUATED = 3   # seeds on the other half, at most
 HOW, BEYOND = ("tuned", "untuned"), "words as said less shuffled"
 
@@ -169,7 +169,7 @@ def _name_means(read: list[dict]) -> dict[str, float]:   # tuned, untuned: name 
     return {how if name == "value" else f"{name} ({how})": part[name].mean()
             for name in read[0] for how, part in zip(HOW, read)}
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #dbe93126
+# %% ../../../nbs/74j_clustering_tuning.ipynb #57ded90b
 def _tell_objective(findings: pd.DataFrame, objective: str) -> str:   # indexed by row and column
     "What tuning for one objective does to it, to shuffled words and to the emotions; a line of Markdown."
     def value(text, column): return findings.value[f"{objective}, {text}", column]

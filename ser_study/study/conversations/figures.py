@@ -70,8 +70,8 @@ def seconds_figure(results: list[dict],   # of `seconds_results`
 
 def differences_figure(differences: pd.DataFrame,   # of `measure_differences`
                        ) -> plt.Figure:
-    "Every difference with the adjusted interval, which decides; without one where there is no verdict."
-    columns = dict(what="row", value="reproduced", low_holm="low", high_holm="high")
+    "Every difference with the adjusted interval, which decides, or its own where there is no test."
+    columns = dict(what="row", value="reproduced", shown_low="low", shown_high="high")
     table = differences.drop(columns=["low", "high"]).rename(columns=columns).assign(column="difference")
     titles = dict(difference="difference of F1")
     figure = interval_plot(table, titles=titles, zero=True, label="{} protocol")

@@ -17,13 +17,12 @@ from ...evaluation.calibration import fit_temperature, name_rare, temper
 from ...evaluation.classification import f1, macro_f1, recall, unweighted_accuracy
 from ...evaluation.intervals import (
     Interval, crossed_interval, difference_interval, score_interval)
-from ...evaluation.verdicts import matters_of
+from ...evaluation.verdicts import decide_verdicts, matters_of
 from ...protocol.splits import Split
 from ...settings import Settings
 from ..essay import result
 from .fits import answers_of, fit_texts, probabilities_of
 from .material import Material
-from .scores import judge_all
 from .systems import Outcome, extend_outcome
 from ..tuning import search
 
@@ -124,18 +123,18 @@ def _scores(counts: np.ndarray, rare: int) -> dict:   # (S, K, c, c)
 # %% ../../../nbs/76d_texts_beyond.ipynb #46bdae6f
 def compare_ways(outcome: Outcome,
                  counts: dict[str, np.ndarray],   # of `count_ways`
-                 ) -> pd.DataFrame:   # way, against, scores, fields of Interval, and of `judge_all`
+                 ) -> pd.DataFrame:   # way, against, scores, fields of Interval, and of `decide_verdicts`
     "Scores of each way, and its macro F1 less that of another."
     first, *others = counts
     pairs = [(way, first) for way in others]
     if {SEARCHED, "weighted (eq 1)"} <= set(counts): pairs.append((SEARCHED, "weighted (eq 1)"))
     about = dict(published=np.nan, matters=matters_of("macro_f1"))
-    rows = [dict(way=way, against=against, system=way, **_scores(counts[way], outcome.material.rare), **about,
+    rows = [dict(way=way, against=against, **_scores(counts[way], outcome.material.rare), **about,
                  **difference_interval(counts[way], counts[against], macro_f1)._asdict())
             for way, against in pairs]
-    table = judge_all(pd.DataFrame(rows).assign(family="beyond"), "family")
+    table = decide_verdicts(pd.DataFrame(rows).assign(family="beyond"), "family")
     alone = pd.DataFrame([dict(way=first, against="", **_scores(counts[first], outcome.material.rare))])
-    return pd.concat([alone, table.drop(columns=["family", "system"])], ignore_index=True)
+    return pd.concat([alone, table.drop(columns="family")], ignore_index=True)
 
 def way_results(outcome: Outcome, counts: dict[str, np.ndarray],   # of `count_ways`
                 ) -> list[dict]:                                   # rows of results.csv

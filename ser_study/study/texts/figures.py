@@ -89,8 +89,8 @@ def draw_gains(gains: pd.DataFrame) -> plt.Figure:   # of `compare_weightings`
     "What class weights change in each measure, for each system and protocol, with adjusted intervals."
     equation = gains.weighting.str.extract(r"\((.*)\)")[0]
     rows = gains.system + ", " + equation
-    table = gains.assign(row=rows, column=gains.measure, reproduced=gains["value"], low=gains.low_holm,
-                         high=gains.high_holm)
+    table = gains.assign(row=rows, column=gains.measure, reproduced=gains["value"], low=gains.shown_low,
+                         high=gains.shown_high)
     titles = {measure: f"gain in {measure}" for measure in gains.measure.unique()}
     return interval_plot(table.drop(columns="published"), titles=titles, zero=True, label="{} protocol")
 

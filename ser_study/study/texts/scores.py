@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['BANDED', 'OF_TABLE', 'OVERALL', 'COMPARED', 'ALIKE', 'BOTH', 'LEVELS', 'ORDERED', 'STEPS', 'NEAR_ZERO',
            'PUBLISHED_TEXTS', 'weigh_classes', 'corpus_results', 'score_results', 'gain_measures', 'published_gain',
-           'judge', 'judge_all', 'compare_weightings', 'compare_alike', 'gain_results', 'mistake_results',
-           'emotion_results', 'smooth_losses', 'settled_step', 'loss_results', 'cost_results', 'exact_interval',
-           'compare_recalls']
+           'judge_gains', 'compare_weightings', 'compare_alike', 'gain_results', 'mistake_results', 'emotion_results',
+           'smooth_losses', 'settled_step', 'loss_results', 'cost_results', 'exact_interval', 'compare_recalls']
 
 # %% ../../../nbs/76c_texts_scores.ipynb #155211fb
 from collections.abc import Callable
@@ -16,10 +15,9 @@ from itertools import product
 import numpy as np, pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 from ...evaluation.classification import f1, macro_f1, recall, unweighted_accuracy
-from ser_study.evaluation.intervals import (
-    Interval, adjust, crossed_interval, difference_interval, placebo_interval, score_interval,
-    score_intervals)
-from ...evaluation.verdicts import matters_of, reason_without, verdict_of
+from ...evaluation.intervals import (Interval, crossed_interval, difference_interval, interval_of,
+                                            score_interval, score_intervals)
+from ...evaluation.verdicts import compare_halves, decide_verdicts, matters_of
 from ...protocol.class_weights import BANDS, class_weights
 from ..essay import result
 from .material import Material
@@ -56,10 +54,6 @@ def _column(metric: str, number, emotions: tuple[str, ...]) -> str:
     if metric in OVERALL: return OVERALL[metric]
     return f"{'F1' if metric == 'f1' else metric} {emotions[number]}"
 
-def _interval(row: dict) -> Interval:
-    "The interval that a row of a table holds."
-    return Interval(**{name: row[name] for name in Interval._fields})
-
 def score_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
     "Every score of every configuration in each protocol. The leading system stands for the paper's."
     rows, emotions = [], outcome.material.emotions
@@ -69,7 +63,7 @@ def score_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
             stands_for = weighting if system == outcome.lead else None
             for score in score_intervals(outcome.counts(protocol, name)).to_dict("records"):
                 column = _column(score["metric"], score["class"], emotions)
-                rows.append(result(OF_TABLE[weighting], name, column, protocol, _interval(score),
+                rows.append(result(OF_TABLE[weighting], name, column, protocol, interval_of(score),
                                    score["support"], stands_for))
     return rows
 
@@ -91,32 +85,18 @@ def published_gain(published: pd.DataFrame,   # of `load_published`
     weighted = printed.get((OF_TABLE[weighting], weighting, measure), np.nan)
     return float(weighted - printed.get(("Table 4", "unweighted", measure), np.nan))
 
-def judge(row: dict) -> str:   # of a table of comparisons
-    "Its verdict by the adjusted interval; empty where the study is too small for one."
-    if reason_without(row): return ""
-    theirs = row["published"] if row["system"] == FINETUNED["distilbert"] else np.nan
-    return verdict_of(row["low_holm"], row["high_holm"], row["matters"], theirs)
-
-# %% ../../../nbs/76c_texts_scores.ipynb #a9042284
-def judge_all(table: pd.DataFrame,   # comparisons, with the fields of Interval
-              family: str = "",      # a column: Holm's correction is within its values; empty: there is none
-              ) -> pd.DataFrame:     # and p_holm, low_holm, high_holm, verdict, reason
-    """The table with a verdict for each comparison, or the reason why there is none. What has no verdict
-    counts in no family and keeps its own interval."""
-    table = table.assign(reason=[reason_without(row) for row in table.to_dict("records")])
-    table = table.assign(p=table.p.where(table.reason == ""))
-    if family: table = adjust(table, family)
-    else: table = table.assign(p_holm=table.p, low_holm=table.low, high_holm=table.high)
-    bounds = dict(low_holm=table.low_holm.fillna(table.low), high_holm=table.high_holm.fillna(table.high))
-    table = table.assign(**bounds)
-    return table.assign(verdict=[judge(row) for row in table.to_dict("records")])
-
 # %% ../../../nbs/76c_texts_scores.ipynb #9bb75e37
 COMPARED = ["protocol", "system", "weighting", "measure", "published", "matters"]   # and fields of Interval
 
+def judge_gains(table: pd.DataFrame,   # COMPARED and the fields of Interval
+                ) -> pd.DataFrame:     # of `decide_verdicts`
+    "Gains judged within a protocol; what is published is expected of the paper's own model alone."
+    own = table.published.where(table.system == FINETUNED["distilbert"])
+    return decide_verdicts(table.assign(published=own), "protocol").assign(published=table.published)
+
 def compare_weightings(outcome: Outcome,
                        published: pd.DataFrame,   # of `load_published`
-                       ) -> pd.DataFrame:         # COMPARED, fields of Interval, and of `judge_all`
+                       ) -> pd.DataFrame:         # of `judge_gains`
     "Weighted less unweighted: one row for each protocol, system, weighting and measure."
     rows, measures = [], gain_measures(outcome.material)
     for protocol in outcome.predictions:
@@ -127,20 +107,16 @@ def compare_weightings(outcome: Outcome,
                 about = (protocol, system, weighting, measure, theirs, matters_of(metric, theirs))
                 found = difference_interval(*pair, score)
                 rows.append(dict(zip(COMPARED, about)) | found._asdict())
-    return judge_all(pd.DataFrame(rows), "protocol")
+    return judge_gains(pd.DataFrame(rows))
 
 ALIKE = "even - odd seeds"
 
-def compare_alike(outcome: Outcome) -> pd.DataFrame:   # as `compare_weightings`; system: a configuration
-    "Every configuration against itself, even less odd seeds: whatever is found here is found by chance."
-    rows, measures = [], gain_measures(outcome.material)
-    for protocol in outcome.predictions:
-        for name in outcome.configurations(protocol):
-            counts = outcome.counts(protocol, name)
-            for measure, (score, metric) in measures.items():
-                about = (protocol, name, ALIKE, measure, np.nan, matters_of(metric, np.nan))
-                rows.append(dict(zip(COMPARED, about)) | placebo_interval(counts, score)._asdict())
-    return judge_all(pd.DataFrame(rows))
+def compare_alike(outcome: Outcome) -> pd.DataFrame:   # of `compare_halves`
+    "Every configuration against itself: whatever is found here is found by chance."
+    scores = {measure: score for measure, (score, _) in gain_measures(outcome.material).items()}
+    systems = ((dict(protocol=protocol, system=name, weighting=ALIKE), outcome.counts(protocol, name))
+               for protocol in outcome.predictions for name in outcome.configurations(protocol))
+    return compare_halves(systems, scores).rename(columns=dict(metric="measure"))
 
 # %% ../../../nbs/76c_texts_scores.ipynb #203c78b0
 def gain_results(outcome: Outcome,
@@ -150,8 +126,8 @@ def gain_results(outcome: Outcome,
     tested = {protocol: outcome.tested(protocol).sum() for protocol in outcome.predictions}
     names = [f"{gain.system}, {gain.weighting}" + ("" if gain.weighting == ALIKE else " - unweighted")
              for gain in gains.itertuples()]
-    return [result("Gain", name, gain["measure"], gain["protocol"], _interval(gain), tested[gain["protocol"]])
-            for name, gain in zip(names, gains.to_dict("records"))]
+    return [result("Gain", name, gain["measure"], gain["protocol"], interval_of(gain),
+                   tested[gain["protocol"]]) for name, gain in zip(names, gains.to_dict("records"))]
 
 # %% ../../../nbs/76c_texts_scores.ipynb #7432550f
 def _percent_taken(true: int, named: int, counts: np.ndarray) -> np.ndarray:

@@ -142,7 +142,7 @@ def say_verdicts(table: pd.DataFrame) -> pd.Series:   # of comparisons
 
 def gain_table(gains: pd.DataFrame) -> pd.DataFrame:   # of `compare_weightings`
     "Comparisons in words, as a page shows them."
-    bounds = zip(gains["value"], gains.low_holm, gains.high_holm)
+    bounds = zip(gains["value"], gains.shown_low, gains.shown_high)
     comparison = gains.system + ", " + gains.weighting + " - unweighted"
     return pd.DataFrame(dict(protocol=gains.protocol, comparison=comparison, measure=gains.measure,
                              published=gains.published, difference=[write_interval(*row) for row in bounds],
@@ -161,7 +161,7 @@ def alike_table(alike: pd.DataFrame) -> pd.DataFrame:   # of `compare_alike`
     "A row for each configuration, a column for each measure, and how many of them were found different."
     bounds = zip(alike["value"], alike.low, alike.high)
     words = alike.assign(shown=[write_interval(*row) for row in bounds],
-                         found=alike.verdict.str.startswith(("holds", "reversed")))
+                         found=(alike.reason == "") & (alike.p < .05))
     by = words.groupby(["protocol", "system"], sort=False)
     table = words.pivot(index=["protocol", "system"], columns="measure", values="shown")
     table = table.reindex(by.size().index)[list(dict.fromkeys(alike.measure))]
@@ -170,7 +170,7 @@ def alike_table(alike: pd.DataFrame) -> pd.DataFrame:   # of `compare_alike`
 def show_alike(alike: pd.DataFrame) -> great_tables.GT:   # of `compare_alike`
     "Every configuration against itself."
     note = ("Even less odd seeds, without a correction; found: measures with a difference, by chance one in "
-            "twenty. Below four seeds there is no interval.")
+            "twenty. With fewer than ten seeds nothing is counted.")
     return show_table(alike_table(alike), "A system against itself (A/A)", note, identity="alike")
 
 def show_recalls(outcome: Outcome, recalls: pd.DataFrame) -> great_tables.GT:   # of `compare_recalls`
@@ -206,7 +206,7 @@ def show_ways(outcome: Outcome, ways: pd.DataFrame,   # of `compare_ways`
     note = ("difference: macro F1, interval and p after Holm's correction for all ways. "
             f"Texts of {name} tested in each repetition: {tested}; {threshold.chosen} of {threshold.fits} "
             "fits had one to choose a threshold by.")
-    bounds = zip(ways["value"], ways.low_holm, ways.high_holm)
+    bounds = zip(ways["value"], ways.shown_low, ways.shown_high)
     table = ways[["way", "macro_F1", "macro_recall", "rare_recall", "rare_F1", "called_rare", "against"]]
     table = table.assign(difference=["" if np.isnan(row[0]) else write_interval(*row) for row in bounds],
                          p=ways.p_holm.map(write_p), detectable=ways.detectable,
