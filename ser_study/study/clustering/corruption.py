@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'RATES', 'SHOWN', 'KIND', 'measure_kinds', 'corrupt', 'corrupt_texts', 'ErrorCurve', 'choose_kinds',
            'embed_errors', 'measure_errors', 'tell_errors', 'draw_errors']
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #1a3fc1cb
+# %% ../../../nbs/74i_clustering_corruption.ipynb #5e8f4d6f
 from functools import cache, partial
 from itertools import product
 from typing import NamedTuple
@@ -14,11 +14,12 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from ...evaluation.intervals import write_interval
 from ...features.transcripts import word_error_rate, word_errors
 from .data import Material
-from .fits import Clusterings, RefittedClusterings, Side, list_findings
+from .fits import (LEADING_VOICE, Clusterings, RefittedClusterings, Side,
+                                             list_findings)
 from .sweeps import MEASURES, SHUFFLED, LeanFits, agree_within, read_measure
 from ..essay import Study
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #5ebc9e0d
+# %% ../../../nbs/74i_clustering_corruption.ipynb #578d1b91
 KINDS = ("substitutions", "deletions", "insertions")
 
 def measure_kinds(references: list[str],     # the words that were said
@@ -45,7 +46,7 @@ def corrupt(words: list[str],               # of one text
         if kind == "insertions": out.append(rng.choice(vocabulary))
     return [str(word) for word in out]
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #be38cbeb
+# %% ../../../nbs/74i_clustering_corruption.ipynb #15528a22
 def corrupt_texts(clips: pd.DataFrame,        # n rows: transcript, corpus
                   rate: float, kinds: dict[str, float], seed: int) -> list[str]:   # n
     "Each clip's true words with errors at a rate."
@@ -54,7 +55,7 @@ def corrupt_texts(clips: pd.DataFrame,        # n rows: transcript, corpus
     return [" ".join(corrupt(words, rate, kinds, vocabularies[corpus], rng))
             for words, corpus in zip(split, clips.corpus)]
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #7fb9607e
+# %% ../../../nbs/74i_clustering_corruption.ipynb #66299376
 RATES = (0., .1, .2, .4, .6)
 
 SHOWN = ("silhouette", "AMI with emotion", "AMI with sentence")
@@ -85,7 +86,7 @@ def embed_errors(study: Study, material: Material, encoder, kinds: dict[str, flo
         rates[name] = word_error_rate(said, texts)
     return vectors, rates
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #bc78840b
+# %% ../../../nbs/74i_clustering_corruption.ipynb #16f185a8
 def _read_study(material: Material, protocol: str, one: Clusterings, features: str, what: str) -> float:
     "A measure of the study's own clusters of a set of features."
     if not what.startswith("AMI"): return one.index(protocol, features, what)
@@ -96,7 +97,7 @@ def _list_levels(fits: LeanFits, material: Material, protocol: str, rates: dict[
     "Findings of every rate, of shuffled words and of each recogniser, each with its WER and kind; changes."
     k, whole = fits.clusters[0], fits.whole
     read = cache(partial(read_measure, fits, material.clips, protocol))
-    first, *_ = sides = {name: Side(f"openSMILE + {name}") for name in rates}
+    first, *_ = sides = {name: Side(f"{LEADING_VOICE} + {name}") for name in rates}
     sides[KIND[2]] = sides[first]._replace(null=SHUFFLED)
     levels, changes = [], []
     for what, (name, side) in product(SHOWN, sides.items()):
@@ -124,9 +125,9 @@ def measure_errors(study: Study, clusterings: RefittedClusterings, material: Mat
     if material.clips.transcript.isna().any(): return ErrorCurve(pd.DataFrame(), pd.DataFrame(), {}, "")
     kinds, source = choose_kinds(material)
     vectors, rates = embed_errors(study, material, encoder, kinds, seed)
-    fits = LeanFits(clusterings, {"openSMILE": material.voice["openSMILE"]}, vectors,
+    fits = LeanFits(clusterings, {LEADING_VOICE: material.voice[LEADING_VOICE]}, vectors,
                     [clusterings.chosen["clusters"]])
-    sides = [Side(f"openSMILE + {name}") for name in rates]
+    sides = [Side(f"{LEADING_VOICE} + {name}") for name in rates]
     levels, changes = [], []
     with study.stage("KMeans at every rate of errors", len(sides) + 1):
         for protocol in clusterings.protocols:
@@ -136,7 +137,7 @@ def measure_errors(study: Study, clusterings: RefittedClusterings, material: Mat
             changes += found[1]
     return ErrorCurve(_table(levels, clusterings), _table(changes, clusterings), kinds, source)
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #6ae131ac
+# %% ../../../nbs/74i_clustering_corruption.ipynb #01a2ce5c
 def _tell_measure(curve: ErrorCurve, protocol: str, what: str) -> str:
     "What the most errors change in one measure, and where shuffled words and recognisers stand; a line."
     def select(table, column): return table[(table.protocol == protocol) & (table.column == column)]
@@ -156,7 +157,7 @@ def tell_errors(curve: ErrorCurve) -> str:
     keys = curve.levels[["protocol", "column"]].drop_duplicates().itertuples(index=False)
     return "\n".join([f"Errors: {shares} ({origin}).", "", *[_tell_measure(curve, *key) for key in keys]])
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #fb2059db
+# %% ../../../nbs/74i_clustering_corruption.ipynb #9ffd59a6
 def _draw_curve(axis: plt.Axes, part: pd.DataFrame) -> None:   # one measure under one protocol
     "The curve with its band, the shuffled words as a line, recognisers as points."
     curve, marks = part[part.kind == KIND[0]], part[part.kind == KIND[1]]

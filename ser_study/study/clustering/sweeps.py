@@ -6,7 +6,7 @@
 __all__ = ['SEEDS', 'MEASURES', 'SHUFFLED', 'BEYOND', 'PAPERS_K', 'fit_each_k', 'LeanFits', 'agree_within', 'read_measure',
            'interval_above_zero', 'Sweep', 'sweep_clusters', 'find_best', 'tell_sweep', 'draw_sweep']
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #bdfc7a96
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #7399fc41
 from collections.abc import Callable
 from functools import cache, partial
 from itertools import product
@@ -17,11 +17,11 @@ from ...evaluation.intervals import Interval, write_interval
 from ...models.clustering import indices, kmeans, reduce
 from ...models.probes import NULLS, null_like
 from .data import Material
-from .fits import (LOGGED, Clusterings, RefittedClusterings, Side,
-                                             feature_sets, list_findings)
+from .fits import (LEADING_VOICE, LOGGED, Clusterings,
+                                             RefittedClusterings, Side, feature_sets, list_findings)
 from ..fits import Task
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #9017c504
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #3ccf6c94
 def fit_each_k(X: np.ndarray,                # (n, d) standardised features
                seed: int,
                n_components: int, n_neighbors: int, min_dist: float,    # of UMAP
@@ -40,7 +40,7 @@ def fit_each_k(X: np.ndarray,                # (n, d) standardised features
     kept = {k: {what: found[what] for what in names} for k, found in judged.items()}
     return pd.DataFrame(labels), dict(indices=kept)
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #4d74621b
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #fac3073d
 SEEDS = 2   # of the fits on all clips, at most
 
 class LeanFits:
@@ -78,7 +78,7 @@ class LeanFits:
         "The clusters of the clips that count."
         return np.stack([fit.table[str(k)].to_numpy() for fit in self.fits(one, protocol, side)])
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #ab3a3dd3
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #4edb1434
 def agree_within(labels: np.ndarray,       # (seeds, n)
                  clips: pd.DataFrame,      # n rows
                  factor: str) -> float:
@@ -92,7 +92,7 @@ def agree_within(labels: np.ndarray,       # (seeds, n)
         sizes.append(mine.sum())
     return float(np.average(found, weights=sizes)) if found else np.nan
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #bb10cf99
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #691fd001
 MEASURES = {"silhouette": "silhouette (higher is better)",
             "davies_bouldin": "Davies-Bouldin (lower is better)",
             "AMI with emotion": "AMI with the emotion", "AMI with sentence": "AMI with the sentence"}
@@ -123,9 +123,9 @@ def sweep_clusters(clusterings: RefittedClusterings, material: Material,
                    protocol: str = "paper") -> Sweep:
     "Fit the voice, the leading combination and its shuffled text at every K."
     text = {material.model: material.text[material.model]}
-    fits = LeanFits(clusterings, {"openSMILE": material.voice["openSMILE"]}, text, clusters)
+    fits = LeanFits(clusterings, {LEADING_VOICE: material.voice[LEADING_VOICE]}, text, clusters)
     words, mixed = Side(material.lead), Side(material.lead, null=SHUFFLED)
-    sides = {"openSMILE": Side("openSMILE"), material.lead: words, f"{material.lead}, shuffled": mixed}
+    sides = {LEADING_VOICE: Side(LEADING_VOICE), material.lead: words, f"{material.lead}, shuffled": mixed}
     fits.make(protocol, list(sides.values()), "every K")
     read = cache(partial(read_measure, fits, material.clips, protocol))
     def level(side, k, what):
@@ -145,7 +145,7 @@ def _name_k(findings: pd.DataFrame) -> pd.DataFrame:   # FINDING, with `features
     named = findings["row"].str.extract(r"(?P<features>.*), K = (?P<k>\d+)").astype(dict(k=int))
     return findings.join(named).dropna(subset="value")
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #8c4d9643
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #e4ceed8e
 def find_best(levels: pd.DataFrame, features: str, what: str) -> pd.Series:
     "The row of the best K of a set by one measure."
     mine = levels[(levels.features == features) & (levels.column == what)]
@@ -171,7 +171,7 @@ def tell_sweep(sweep: Sweep) -> str:
     lines.append(f"- Words less shuffled words: the silhouette differs by {ends}{known} (uncorrected).")
     return "\n".join(lines)
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #2fb90d5d
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #98facce5
 PAPERS_K = (5, 8)   # of its table of means, and of its Figure 9
 
 def _draw_measure(axis: plt.Axes, levels: pd.DataFrame, what: str) -> None:

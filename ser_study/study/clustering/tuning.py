@@ -6,7 +6,7 @@
 __all__ = ['OBJECTIVES', 'OF_CLUSTERER', 'TEXTS', 'EVALUATED', 'HOW', 'BEYOND', 'join', 'share_of_words', 'fit_tuned', 'Half',
            'split_halves', 'untuned', 'search_half', 'Tuned', 'tune_halves', 'tell_tuning']
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #0dce2524
+# %% ../../../nbs/74j_clustering_tuning.ipynb #ec0de96e
 from typing import NamedTuple
 import hdbscan, numpy as np, pandas as pd
 from ...evaluation.intervals import crossed_interval, write_interval
@@ -14,13 +14,13 @@ from ...models.clustering import dbcv, kmeans, reduce, silhouettes
 from ...models.probes import draw_half
 from ...protocol.fusion import standardise
 from .data import Material
-from .fits import FINDING, RefittedClusterings
+from .fits import FINDING, LEADING_VOICE, RefittedClusterings
 from .sweeps import agree_within
 from ..essay import Study
 from ..fits import Task
 from ..tuning import pick_best, search
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #4aa5219f
+# %% ../../../nbs/74j_clustering_tuning.ipynb #d2de0a1f
 def join(voice: np.ndarray,    # (n, d) standardised
          text: np.ndarray,     # (n, e) standardised
          words: float,         # share of the variance that is the words', 0 to 1
@@ -35,7 +35,7 @@ def share_of_words(voice: np.ndarray, text: np.ndarray) -> float:   # (n, d), (n
     sizes = [int(block.any(axis=0).sum()) for block in (voice, text)]
     return sizes[1] / sum(sizes)
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #4578ae2d
+# %% ../../../nbs/74j_clustering_tuning.ipynb #18ef8b1a
 OBJECTIVES = {"silhouette in the UMAP space": "KMeans",
               "silhouette in the space of the features": "KMeans",
               "DBCV in the UMAP space": "HDBSCAN"}    # objective -> clusterer
@@ -58,7 +58,7 @@ def fit_tuned(voice: np.ndarray, text: np.ndarray,    # (n, d), (n, e) standardi
               np.nan if clusters else dbcv(embedded, found))
     return pd.DataFrame(dict(cluster=found.astype(np.int16))), dict(zip(OBJECTIVES, map(float, values)))
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #32616d26
+# %% ../../../nbs/74j_clustering_tuning.ipynb #a6643d32
 TEXTS = ("words as said", "shuffled words")
 
 class Half(NamedTuple):
@@ -78,11 +78,11 @@ def split_halves(material: Material, seed: int) -> tuple[Half, Half]:
     units = material.speakers
     if len(set(units)) < 2: units = material.clips.utterance.to_numpy(dtype=str)
     first = draw_half(units, material.clips.corpus.to_numpy(), seed)
-    voice, text = material.voice["openSMILE"], material.text[material.model]
+    voice, text = material.voice[LEADING_VOICE], material.text[material.model]
     return tuple(Half(material.clips[rows], standardise(voice[rows]), standardise(text[rows]))
                  for rows in (first, ~first))
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #3e36541d
+# %% ../../../nbs/74j_clustering_tuning.ipynb #4b72cb2c
 def _evaluate(clusterings: RefittedClusterings, half: Half, text: str, seeds: list[int],
               configurations: list[dict], description: str) -> list:   # of Fit, seeds of each configuration
     "Cluster a half with each configuration and each seed."
@@ -109,7 +109,7 @@ def search_half(clusterings: RefittedClusterings, half: Half, text: str, objecti
     tried = search(evaluate, mine, trials, seed)
     return pick_best(tried), float(tried.value.max())
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #34a74bd6
+# %% ../../../nbs/74j_clustering_tuning.ipynb #94f4fb6b
 EVALUATED = 3   # seeds on the other half, at most
 HOW, BEYOND = ("tuned", "untuned"), "words as said less shuffled"
 
@@ -169,7 +169,7 @@ def _name_means(read: list[dict]) -> dict[str, float]:   # tuned, untuned: name 
     return {how if name == "value" else f"{name} ({how})": part[name].mean()
             for name in read[0] for how, part in zip(HOW, read)}
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #57ded90b
+# %% ../../../nbs/74j_clustering_tuning.ipynb #16212988
 def _tell_objective(findings: pd.DataFrame, objective: str) -> str:   # indexed by row and column
     "What tuning for one objective does to it, to shuffled words and to the emotions; a line of Markdown."
     def value(text, column): return findings.value[f"{objective}, {text}", column]
