@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'RATES', 'SHOWN', 'KIND', 'measure_kinds', 'corrupt', 'corrupt_texts', 'ErrorCurve', 'choose_kinds',
            'embed_errors', 'measure_errors', 'tell_errors', 'draw_errors']
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #5e8f4d6f
+# %% ../../../nbs/74i_clustering_corruption.ipynb #57ada7dc
 from functools import cache, partial
 from itertools import product
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from .fits import (LEADING_VOICE, Clusterings, RefittedClusterings, Side,
 from .sweeps import MEASURES, SHUFFLED, LeanFits, agree_within, read_measure
 from ..essay import Study
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #578d1b91
+# %% ../../../nbs/74i_clustering_corruption.ipynb #df5338bb
 KINDS = ("substitutions", "deletions", "insertions")
 
 def measure_kinds(references: list[str],     # the words that were said
@@ -46,7 +46,7 @@ def corrupt(words: list[str],               # of one text
         if kind == "insertions": out.append(rng.choice(vocabulary))
     return [str(word) for word in out]
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #15528a22
+# %% ../../../nbs/74i_clustering_corruption.ipynb #b5d69583
 def corrupt_texts(clips: pd.DataFrame,        # n rows: transcript, corpus
                   rate: float, kinds: dict[str, float], seed: int) -> list[str]:   # n
     "Each clip's true words with errors at a rate."
@@ -55,7 +55,7 @@ def corrupt_texts(clips: pd.DataFrame,        # n rows: transcript, corpus
     return [" ".join(corrupt(words, rate, kinds, vocabularies[corpus], rng))
             for words, corpus in zip(split, clips.corpus)]
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #66299376
+# %% ../../../nbs/74i_clustering_corruption.ipynb #619e7cfd
 RATES = (0., .1, .2, .4, .6)
 
 SHOWN = ("silhouette", "AMI with emotion", "AMI with sentence")
@@ -86,7 +86,7 @@ def embed_errors(study: Study, material: Material, encoder, kinds: dict[str, flo
         rates[name] = word_error_rate(said, texts)
     return vectors, rates
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #16f185a8
+# %% ../../../nbs/74i_clustering_corruption.ipynb #b861f73b
 def _read_study(material: Material, protocol: str, one: Clusterings, features: str, what: str) -> float:
     "A measure of the study's own clusters of a set of features."
     if not what.startswith("AMI"): return one.index(protocol, features, what)
@@ -113,6 +113,7 @@ def _list_levels(fits: LeanFits, material: Material, protocol: str, rates: dict[
         levels.append((source, what, protocol, level, word_error_rate(said, material.words[source]), KIND[1]))
     return levels, changes
 
+# %% ../../../nbs/74i_clustering_corruption.ipynb #239d3a81
 def _table(found: list[tuple], whole: RefittedClusterings) -> pd.DataFrame:   # FINDING, `wer`, `kind`
     "Findings that have a value."
     extra = pd.DataFrame([one[4:] for one in found], columns=["wer", "kind"])
@@ -137,7 +138,7 @@ def measure_errors(study: Study, clusterings: RefittedClusterings, material: Mat
             changes += found[1]
     return ErrorCurve(_table(levels, clusterings), _table(changes, clusterings), kinds, source)
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #01a2ce5c
+# %% ../../../nbs/74i_clustering_corruption.ipynb #77ece99c
 def _tell_measure(curve: ErrorCurve, protocol: str, what: str) -> str:
     "What the most errors change in one measure, and where shuffled words and recognisers stand; a line."
     def select(table, column): return table[(table.protocol == protocol) & (table.column == column)]
@@ -157,7 +158,7 @@ def tell_errors(curve: ErrorCurve) -> str:
     keys = curve.levels[["protocol", "column"]].drop_duplicates().itertuples(index=False)
     return "\n".join([f"Errors: {shares} ({origin}).", "", *[_tell_measure(curve, *key) for key in keys]])
 
-# %% ../../../nbs/74i_clustering_corruption.ipynb #9ffd59a6
+# %% ../../../nbs/74i_clustering_corruption.ipynb #9bd7080e
 def _draw_curve(axis: plt.Axes, part: pd.DataFrame) -> None:   # one measure under one protocol
     "The curve with its band, the shuffled words as a line, recognisers as points."
     curve, marks = part[part.kind == KIND[0]], part[part.kind == KIND[1]]

@@ -6,7 +6,7 @@
 __all__ = ['SEEDS', 'MEASURES', 'SHUFFLED', 'BEYOND', 'PAPERS_K', 'fit_each_k', 'LeanFits', 'agree_within', 'read_measure',
            'interval_above_zero', 'Sweep', 'sweep_clusters', 'find_best', 'tell_sweep', 'draw_sweep']
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #7399fc41
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #a8192245
 from collections.abc import Callable
 from functools import cache, partial
 from itertools import product
@@ -21,7 +21,7 @@ from .fits import (LEADING_VOICE, LOGGED, Clusterings,
                                              RefittedClusterings, Side, feature_sets, list_findings)
 from ..fits import Task
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #3ccf6c94
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #5f44a954
 def fit_each_k(X: np.ndarray,                # (n, d) standardised features
                seed: int,
                n_components: int, n_neighbors: int, min_dist: float,    # of UMAP
@@ -40,7 +40,7 @@ def fit_each_k(X: np.ndarray,                # (n, d) standardised features
     kept = {k: {what: found[what] for what in names} for k, found in judged.items()}
     return pd.DataFrame(labels), dict(indices=kept)
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #fac3073d
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #2e5c4b2d
 SEEDS = 2   # of the fits on all clips, at most
 
 class LeanFits:
@@ -78,7 +78,7 @@ class LeanFits:
         "The clusters of the clips that count."
         return np.stack([fit.table[str(k)].to_numpy() for fit in self.fits(one, protocol, side)])
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #4edb1434
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #1590844d
 def agree_within(labels: np.ndarray,       # (seeds, n)
                  clips: pd.DataFrame,      # n rows
                  factor: str) -> float:
@@ -92,7 +92,7 @@ def agree_within(labels: np.ndarray,       # (seeds, n)
         sizes.append(mine.sum())
     return float(np.average(found, weights=sizes)) if found else np.nan
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #691fd001
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #bd2c5187
 MEASURES = {"silhouette": "silhouette (higher is better)",
             "davies_bouldin": "Davies-Bouldin (lower is better)",
             "AMI with emotion": "AMI with the emotion", "AMI with sentence": "AMI with the sentence"}
@@ -112,6 +112,7 @@ def interval_above_zero(clusterings: RefittedClusterings, statistic: Callable) -
     value, low, high = (float(np.exp(bound)) for bound in (log.value, log.low, log.high))
     return log._replace(value=value, low=low, high=high, error=value * log.error, p=np.nan, detectable=np.nan)
 
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #e1a0fae9
 class Sweep(NamedTuple):
     "Measures at each K."
     levels: pd.DataFrame   # FINDING, with `features` and `k`: every set of features
@@ -145,7 +146,7 @@ def _name_k(findings: pd.DataFrame) -> pd.DataFrame:   # FINDING, with `features
     named = findings["row"].str.extract(r"(?P<features>.*), K = (?P<k>\d+)").astype(dict(k=int))
     return findings.join(named).dropna(subset="value")
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #e4ceed8e
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #6f106629
 def find_best(levels: pd.DataFrame, features: str, what: str) -> pd.Series:
     "The row of the best K of a set by one measure."
     mine = levels[(levels.features == features) & (levels.column == what)]
@@ -171,7 +172,7 @@ def tell_sweep(sweep: Sweep) -> str:
     lines.append(f"- Words less shuffled words: the silhouette differs by {ends}{known} (uncorrected).")
     return "\n".join(lines)
 
-# %% ../../../nbs/74h_clustering_sweeps.ipynb #98facce5
+# %% ../../../nbs/74h_clustering_sweeps.ipynb #0b4318c4
 PAPERS_K = (5, 8)   # of its table of means, and of its Figure 9
 
 def _draw_measure(axis: plt.Axes, levels: pd.DataFrame, what: str) -> None:

@@ -6,7 +6,7 @@
 __all__ = ['OBJECTIVES', 'OF_CLUSTERER', 'TEXTS', 'EVALUATED', 'HOW', 'BEYOND', 'join', 'share_of_words', 'fit_tuned', 'Half',
            'split_halves', 'untuned', 'search_half', 'Tuned', 'tune_halves', 'tell_tuning']
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #ec0de96e
+# %% ../../../nbs/74j_clustering_tuning.ipynb #94c3ceb6
 from typing import NamedTuple
 import hdbscan, numpy as np, pandas as pd
 from ...evaluation.intervals import crossed_interval, write_interval
@@ -20,7 +20,7 @@ from ..essay import Study
 from ..fits import Task
 from ..tuning import pick_best, search
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #d2de0a1f
+# %% ../../../nbs/74j_clustering_tuning.ipynb #f6ce025c
 def join(voice: np.ndarray,    # (n, d) standardised
          text: np.ndarray,     # (n, e) standardised
          words: float,         # share of the variance that is the words', 0 to 1
@@ -35,7 +35,7 @@ def share_of_words(voice: np.ndarray, text: np.ndarray) -> float:   # (n, d), (n
     sizes = [int(block.any(axis=0).sum()) for block in (voice, text)]
     return sizes[1] / sum(sizes)
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #18ef8b1a
+# %% ../../../nbs/74j_clustering_tuning.ipynb #bc1d3a6a
 OBJECTIVES = {"silhouette in the UMAP space": "KMeans",
               "silhouette in the space of the features": "KMeans",
               "DBCV in the UMAP space": "HDBSCAN"}    # objective -> clusterer
@@ -58,7 +58,7 @@ def fit_tuned(voice: np.ndarray, text: np.ndarray,    # (n, d), (n, e) standardi
               np.nan if clusters else dbcv(embedded, found))
     return pd.DataFrame(dict(cluster=found.astype(np.int16))), dict(zip(OBJECTIVES, map(float, values)))
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #a6643d32
+# %% ../../../nbs/74j_clustering_tuning.ipynb #c2cd714f
 TEXTS = ("words as said", "shuffled words")
 
 class Half(NamedTuple):
@@ -82,7 +82,7 @@ def split_halves(material: Material, seed: int) -> tuple[Half, Half]:
     return tuple(Half(material.clips[rows], standardise(voice[rows]), standardise(text[rows]))
                  for rows in (first, ~first))
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #4b72cb2c
+# %% ../../../nbs/74j_clustering_tuning.ipynb #84bc67f0
 def _evaluate(clusterings: RefittedClusterings, half: Half, text: str, seeds: list[int],
               configurations: list[dict], description: str) -> list:   # of Fit, seeds of each configuration
     "Cluster a half with each configuration and each seed."
@@ -109,7 +109,7 @@ def search_half(clusterings: RefittedClusterings, half: Half, text: str, objecti
     tried = search(evaluate, mine, trials, seed)
     return pick_best(tried), float(tried.value.max())
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #94f4fb6b
+# %% ../../../nbs/74j_clustering_tuning.ipynb #6b286783
 EVALUATED = 3   # seeds on the other half, at most
 HOW, BEYOND = ("tuned", "untuned"), "words as said less shuffled"
 
@@ -127,6 +127,7 @@ def _read(fits: list, half: Half, objective: str) -> dict[str, np.ndarray]:   # 
                                         for fit in fits]
     return {name: np.array(found, dtype=float) for name, found in values.items()}
 
+# %% ../../../nbs/74j_clustering_tuning.ipynb #2f10527b
 def _list_findings(found: dict, n: int) -> pd.DataFrame:   # FINDING
     "Levels, gains of tuning, and what the words add beyond shuffled ones, by objective."
     def difference(first, second): return {name: first[name] - second[name] for name in first}
@@ -164,12 +165,13 @@ def tune_halves(study: Study, clusterings: RefittedClusterings, material: Materi
     return Tuned(pd.DataFrame(values), pd.DataFrame(settings).astype(dict.fromkeys(whole, "Int64")),
                  _list_findings(found, len(other.clips)))
 
+# %% ../../../nbs/74j_clustering_tuning.ipynb #4ff5bef9
 def _name_means(read: list[dict]) -> dict[str, float]:   # tuned, untuned: name -> (seeds,)
     "Means over seeds, as the columns of a table: tuned, untuned, AMI with emotion (tuned) ..."
     return {how if name == "value" else f"{name} ({how})": part[name].mean()
             for name in read[0] for how, part in zip(HOW, read)}
 
-# %% ../../../nbs/74j_clustering_tuning.ipynb #16212988
+# %% ../../../nbs/74j_clustering_tuning.ipynb #c15a1277
 def _tell_objective(findings: pd.DataFrame, objective: str) -> str:   # indexed by row and column
     "What tuning for one objective does to it, to shuffled words and to the emotions; a line of Markdown."
     def value(text, column): return findings.value[f"{objective}, {text}", column]
