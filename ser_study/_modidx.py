@@ -2167,6 +2167,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                    'ser_study.study.clustering.method.list_boxes': ( 'clustering_method.html#list_boxes',
                                                                                                      'ser_study/study/clustering/method.py'),
                                                    'ser_study.study.clustering.method.place_boxes': ( 'clustering_method.html#place_boxes',
+                                                                                                      'ser_study/study/clustering/method.py'),
+                                                   'ser_study.study.clustering.method.share_lanes': ( 'clustering_method.html#share_lanes',
                                                                                                       'ser_study/study/clustering/method.py')},
             'ser_study.study.clustering.questions': { 'ser_study.study.clustering.questions.Addition': ( 'clustering_questions.html#addition',
                                                                                                          'ser_study/study/clustering/questions.py'),
