@@ -248,6 +248,7 @@ def _spectral_rows(names: list[str]) -> list[str]:   # of `SpectralStatistics`
     return sorted({name.rsplit("_", 1)[0].rstrip("0123456789").rstrip("_") for name in names})
 
 def note_assumptions(study: Study, material: Material,
+                     chosen: dict,           # clusters, min_cluster_size
                      spectral: list[str],    # names of librosa's statistics
                      ) -> None:
     "Tell the study each value that the paper does not give."
@@ -259,12 +260,12 @@ def note_assumptions(study: Study, material: Material,
     spoken = material.clips.language.dropna().unique()
     foreign = [name for name in models if not all(knows(name, language) for language in spoken)]
     for what, value, why in (
-        ("K of KMeans", p["clusters"],
+        ("K of KMeans", chosen["clusters"],
          "the paper does not give it; Figure 9 lists eight clusters, the table of means five"),
         ("UMAP", planar, "not given; umap-learn's defaults, and the figures are planes"),
         ("space of the indices", "UMAP",
          "not given; the published values are out of reach in the feature space, and usual for a UMAP plane"),
-        ("HDBSCAN", f"min_cluster_size {p['min_cluster_size']}", "not given"),
+        ("HDBSCAN", f"min_cluster_size {chosen['min_cluster_size']}", "not given"),
         ("noise", "counts as a cluster", "not given; it is what scikit-learn does with label -1"),
         ("refits on half of the speakers", "with the same UMAP, K and min_cluster_size",
          "the paper has no intervals; half of the clips with the same values is a coarser clustering"),
