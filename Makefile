@@ -53,7 +53,7 @@ lab: $(READY)
 # The stamp is written last: the next command resumes an interrupted set-up.
 $(READY): requirements.lock pyproject.toml
 	@$(FIND_PYTHON); \
-	echo "Setting up $(VENV) with $$python from requirements.lock (about 2.5 GB; minutes the first time)"; \
+	echo "Setting up $(VENV) with $$python from requirements.lock (about 2.7 GB; minutes the first time)"; \
 	[ -x $(VENV)/bin/python ] || "$$python" -m venv $(VENV)
 	@$(VENV)/$(PIP) -r requirements.lock
 	@$(VENV)/$(PIP) --no-deps -e .
@@ -79,4 +79,4 @@ lock:
 clean:
 	@rm -rf $(VENV) reports/site reports/*/demo* reports/sweeps/*/demo* build dist *.egg-info .pytest_cache .hypothesis
 	@find nbs ser_study tests \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
-	@echo "Removed the environment, the site and the demo runs. Kept .cache (features and fits)."
+	@echo "Removed the environment, the site and the demo runs. Kept .cache (models, features and fits)."

