@@ -12,8 +12,8 @@ from ser_study.study.runs import execute
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPER = "01_toh2025_hybrid_clustering"
-SMALL = dict(transcripts="oracle", text_models="minilm", clusters="4", min_cluster_size="3", n_seeds="2",
-             trials="2", refits="2")
+SMALL = dict(transcripts="oracle", text_models="minilm", language="en", speech_models="", clusters="4",
+             min_cluster_size="3", n_seeds="2", trials="2", refits="2")
 SCRIPT, FORMULA = "<script>alert(1)</script>", "$x^2$"
 # the back-tick ends a code span
 HOSTILE = f"` {SCRIPT} {FORMULA} </td> \u202eright to left\u202c مرحبا 🎭 " + "word " * 5000

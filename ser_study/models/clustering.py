@@ -89,8 +89,9 @@ def indices(X: np.ndarray,                       # (n, d) the space that judges
 
 # %% ../../nbs/50_clustering.ipynb #b2332348
 def dbcv(X: np.ndarray, labels: np.ndarray) -> float:
-    "Density-based clustering validation, -1 to 1 (Moulavi et al. 2014); NaN under two clusters."
-    if len(set(labels) - {NOISE}) < 2: return np.nan
+    "Density-based clustering validation, -1 to 1 (Moulavi et al. 2014); NaN if a cluster is one row or all."
+    sizes = np.unique(labels[labels != NOISE], return_counts=True)[1]
+    if len(sizes) < 2 or sizes.min() < 2: return np.nan
     return float(hdbscan.validity.validity_index(np.asarray(X, np.float64), labels))
 
 # %% ../../nbs/50_clustering.ipynb #de8ce3bb

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SHOWN', 'TITLES', 'GAINS', 'PANELS', 'sentence_figure', 'cross_sentences', 'describe_sentences', 'functionals_figure',
-           'index_figure', 'draw_findings', 'cluster_maps', 'clusterer_maps', 'factor_maps', 'probes_figure',
-           'sensitivity_figure', 'overview_figure']
+           'index_figure', 'draw_findings', 'draw_places', 'cluster_maps', 'clusterer_maps', 'factor_maps',
+           'probes_figure', 'sensitivity_figure', 'overview_figure']
 
 # %% ../../../nbs/74f_clustering_figures.ipynb #466bb2bf
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns
@@ -64,13 +64,22 @@ def index_figure(compared: pd.DataFrame,   # of `Study.compare`
     "Silhouette and Davies-Bouldin index of one printed figure, with intervals."
     return interval_plot(select_item(compared, item), list(TITLES), TITLES)
 
-def draw_findings(table: pd.DataFrame,      # of `add_verdicts`
+def draw_findings(table: pd.DataFrame,      # of `judge`
                   panels: dict[str, str],   # column -> title
                   ) -> plt.Figure:
     "Findings with the interval that decides: the corrected one where a verdict was given."
     drawn = table[table.column.isin(list(panels))].rename(columns=dict(value="reproduced"))
-    drawn = drawn.assign(low=drawn.low_holm.fillna(drawn.low), high=drawn.high_holm.fillna(drawn.high))
+    drawn = drawn.assign(low=drawn.shown_low.fillna(drawn.low), high=drawn.shown_high.fillna(drawn.high))
     return interval_plot(drawn, list(panels), panels, zero=True, label="{} protocol")
+
+def draw_places(places: pd.DataFrame,     # of `probe_places`
+                ) -> plt.Figure:
+    "AMI of KMeans clusters with emotion and sentence, on all clips and within each corpus."
+    kept = places["row"].str.contains(" + KMeans", regex=False) & places.column.isin(list(PANELS)[:2])
+    drawn = places[kept].rename(columns=dict(value="reproduced"))
+    drawn = drawn.assign(row=drawn["row"].str.replace(" + KMeans", "", regex=False))
+    columns = [name for name in PANELS if name in set(drawn.column)]
+    return interval_plot(drawn, columns, PANELS, zero=True, label="{} protocol")
 
 # %% ../../../nbs/74f_clustering_figures.ipynb #36489669
 def _place(clusterings: Clusterings, name: str, colour: str) -> tuple[np.ndarray, np.ndarray]:
@@ -129,8 +138,10 @@ def _draw_nulls(axis, bars: pd.DataFrame) -> None:   # a row for each set of fea
 
 def _draw_shares(axis, shares: pd.DataFrame) -> None:   # sets of features by factors
     "AMI with each factor, the sets of features side by side."
-    for offset, (name, row) in zip((-.2, .2), shares.iterrows()):
-        axis.bar(np.arange(len(row)) + offset, row, .4, label=name)
+    width = .8 / len(shares)
+    for number, (name, row) in enumerate(shares.iterrows()):
+        places = np.arange(len(row)) + width * (number - (len(shares) - 1) / 2)
+        axis.bar(places, row, width, label=name)
     axis.set(xticks=range(shares.shape[1]), xticklabels=shares.columns, ylabel="AMI with KMeans clusters",
              title="Clusters of what?", ylim=(0, 1.25 * shares.max().max()))
     axis.legend(loc="upper center", ncols=2, frameon=True)
@@ -140,5 +151,6 @@ def overview_figure(nulls: pd.DataFrame, ami: pd.DataFrame, lead: str) -> plt.Fi
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6))
     bars = nulls.query("protocol == 'paper' and space == 'UMAP' and index == 'silhouette'")
     _draw_nulls(left, bars.reset_index(drop=True))
-    _draw_shares(right, ami.loc["paper"].loc[["openSMILE", lead]])
+    shown = [name for name in ("openSMILE", "Whisper", lead) if name in ami.loc["paper"].index]
+    _draw_shares(right, ami.loc["paper"].loc[shown])
     return figure

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['STANDS_FOR', 'BEST', 'BESIDE', 'SUMMARY', 'SHARES', 'KEPT', 'Printed', 'printed_numbers', 'index_rows', 'count_rows',
            'select_item', 'select_summary', 'refit_note', 'interval_note', 'typical_transcripts', 'list_nulls',
-           'make_nulls', 'beside_nulls', 'null_rows', 'halve', 'noise_conventions', 'largest_and_noise',
+           'make_nulls', 'beside_nulls', 'null_rows', 'tell_halves', 'noise_conventions', 'largest_and_noise',
            'noise_findings', 'both_spaces', 'probe_clusters', 'ami_by_factor', 'agreement', 'name_place', 'list_places',
-           'probe_places', 'compare_words', 'stability_over_seeds', 'predictions', 'costs_of_fits']
+           'probe_places', 'stability_over_seeds', 'predictions', 'costs_of_fits']
 
 # %% ../../../nbs/74b_clustering_tables.ipynb #958f3e53
 from functools import partial
@@ -24,7 +24,8 @@ from .fits import (CLUSTERERS, DIFFERENCES, SPACES, Clusterings,
 from ..essay import result
 
 # %% ../../../nbs/74b_clustering_tables.ipynb #9896998c
-STANDS_FOR = {"minilm": "DistilBERT", "distilbert": "DistilBERT", "bert": "BERT", "roberta": "RoBERTa"}
+STANDS_FOR = {"minilm": "DistilBERT", "use": "DistilBERT", "mpnet": "BERT", "distilbert": "DistilBERT",
+              "bert": "BERT", "roberta": "RoBERTa"}
 BEST = "best: DistilBERT and openSMILE"   # a row of the paper; another model only stands for it
 
 class Printed(NamedTuple):
@@ -55,11 +56,16 @@ def index_rows(clusterings: RefittedClusterings, material: Material) -> list[dic
                            printed.stands_for))
     return rows
 
-def count_rows(material: Material) -> list[dict]:
-    "Rows of results.csv: how many clips and how many functionals, which the paper prints."
+# %% ../../../nbs/74b_clustering_tables.ipynb #8a2f6c03
+def count_rows(material: Material,
+               typical: pd.DataFrame,    # of `typical_transcripts`
+               ) -> list[dict]:
+    "Rows of results.csv: how many clips, functionals, clusters, and clusters whose centre is one sentence."
     clips, functionals = len(material.clips), material.voice["openSMILE"].shape[1]
-    return [result("Text", "combined corpus", "clips", "paper", clips, clips),
-            result("Text", "eGeMAPSv01a", "features", "paper", functionals, clips)]
+    pure = int((typical.sentences == 1).sum())
+    return [result("Text", row, column, "paper", count, clips) for row, column, count in (
+        ("combined corpus", "clips", clips), ("eGeMAPSv01a", "features", functionals),
+        ("Figure 9", "clusters", len(typical)), ("Figure 9", "clusters of one sentence", pure))]
 
 # %% ../../../nbs/74b_clustering_tables.ipynb #55bfb0ea
 BESIDE = ["row", "column", "protocol", "published", "reproduced", "low", "high", "n", "verdict"]
@@ -69,7 +75,7 @@ def select_item(compared: pd.DataFrame,   # of `Study.compare`
     "The rows of one figure or section, with the columns that a reader compares."
     return compared[(compared["item"] == item) & compared.protocol.notna()][BESIDE]
 
-SUMMARY = ("Fig 2", "Fig 3", "Text", "Differences", "Question 1", "Question 2")
+SUMMARY = ("Fig 2", "Fig 3", "Text", "WER", "Differences", "Question 1", "Question 2")
 
 def select_summary(compared: pd.DataFrame) -> pd.DataFrame:   # of `Study.compare`
     "All but cluster means, nulls and probes, without the columns that are the same in each row."
@@ -102,6 +108,7 @@ def typical_transcripts(clusterings: Clusterings, material: Material) -> pd.Data
         members = material.clips[labels == cluster]
         rows.append(dict(cluster=cluster, clips=len(members),
                          transcripts=" | ".join(texts[row] for row in nearest),
+                         sentences=material.clips.sentence[nearest].nunique(dropna=False),
                          purity_sentence=_purity(members.sentence),
                          purity_emotion=_purity(members.emotion)))
     return pd.DataFrame(rows)
@@ -112,9 +119,10 @@ def list_nulls(name: str) -> tuple[str, ...]:
     return NULLS if " + " in name else NULLS[:2]
 
 def make_nulls(clusterings: RefittedClusterings, material: Material) -> None:
-    "Cluster the nulls of openSMILE and of the leading combination, and the shuffled text of every source."
+    "Cluster the nulls of openSMILE and of the leading combination, and of every voice with shuffled text."
     for null in NULLS[:2]: clusterings.make(["openSMILE", material.lead], null)
-    clusterings.make([material.combined(source) for source in material.words], NULLS[2])
+    others = [name for name in clusterings.sets if name.endswith(f" + {material.model}")]
+    clusterings.make(list(dict.fromkeys([*map(material.combined, material.words), *others])), NULLS[2])
 
 def beside_nulls(clusterings: Clusterings, names: list[str]) -> pd.DataFrame:
     "Two indices of KMeans clusters in both spaces: of the recordings, and of each null of the same features."
@@ -138,16 +146,16 @@ def null_rows(clusterings: RefittedClusterings, names: list[str]) -> list[dict]:
     return rows
 
 # %% ../../../nbs/74b_clustering_tables.ipynb #39ce6897
-def halve(clusterings: Clusterings, name: str, seed: int) -> pd.DataFrame:
-    "Indices of KMeans clusters of all clips, and of a random half of them (paper protocol)."
+def tell_halves(clusterings: Clusterings, name: str, seed: int) -> str:
+    "The Calinski-Harabasz index of KMeans clusters of all clips and of a random half (paper protocol)."
     X = clusterings.features["paper"][name]
     half = np.random.default_rng(seed).permutation(len(X))[: len(X) // 2]
     task = clusterings.task(X[half], "paper", clusterings.seeds[0])
     halved, = clusterings.run(fit_clusters, [task], "half")
     whole = clusterings.fit("paper", name, clusterings.seeds[0])
-    table = pd.DataFrame([dict(clips=len(fit.table), **fit.facts["indices"][0]) for fit in (whole, halved)])
-    return table[["clips", "clusterer", "space", "calinski_harabasz", "calinski_harabasz_per_utterance",
-                  "silhouette"]]
+    found = [fit.facts["indices"][0]["calinski_harabasz"] for fit in (whole, halved)]
+    return (f"Calinski-Harabasz grows with the number of clips: {name} has {found[0]:.0f} on all {len(X)} "
+            f"clips and {found[1]:.0f} on a random half (one seed), though the structure is the same.")
 
 # %% ../../../nbs/74b_clustering_tables.ipynb #59eae453
 def noise_conventions(clusterings: Clusterings) -> pd.DataFrame:
@@ -249,20 +257,6 @@ def probe_places(clusterings: RefittedClusterings, clips: pd.DataFrame,
     return list_findings(found, clusterings)
 
 # %% ../../../nbs/74b_clustering_tables.ipynb #9e493477
-def _agreement(clusterings: Clusterings, one: str, other: str) -> float:
-    "ARI of the KMeans clusters of two sets of features, the mean over seeds (paper protocol)."
-    pairs = zip(clusterings.column("paper", one, "KMeans"), clusterings.column("paper", other, "KMeans"))
-    return float(np.mean([stability(list(pair)) for pair in pairs]))
-
-def compare_words(clusterings: Clusterings, material: Material, ami: pd.DataFrame) -> pd.DataFrame:
-    "Combined clusters by text model and source of words: AMI with factors, ARI with the leading combination."
-    factors = [factor for factor in ("emotion", "sentence") if factor in ami.columns]
-    rows = []
-    for name in (f"openSMILE + {text}" for text in material.text):
-        agreement = {f"ARI with {material.lead}": _agreement(clusterings, name, material.lead)}
-        rows.append(dict(features=name, **ami.loc["paper", name][factors].to_dict(), **agreement))
-    return pd.DataFrame(rows)
-
 def stability_over_seeds(clusterings: Clusterings) -> pd.DataFrame:
     "Mean ARI over pairs of seeds: a row per set of features, a column per clusterer and protocol."
     rows = []
