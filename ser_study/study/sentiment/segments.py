@@ -6,8 +6,8 @@
 __all__ = ['ENCODERS', 'BASE', 'TRAINED', 'RUN', 'EGEMAPS', 'Segments', 'describe_frames', 'count_balanced', 'cut_segments',
            'balance_clips', 'describe_balance', 'segment_results', 'name_scope', 'describe_setting', 'describe_pieces',
            'segment_means', 'clip_distances', 'table2', 'distance_elsewhere', 'describe_distances', 'choose_encoders',
-           'list_layers', 'last_layer', 'build_encoders', 'describe_layers', 'shorten_frames', 'SegmentFunctionals',
-           'uneven_cuts', 'encode_segments', 'add_encoders', 'describe_encoded']
+           'list_layers', 'last_layer', 'build_encoder', 'describe_layers', 'shorten_frames', 'SegmentFunctionals',
+           'uneven_cuts', 'encode_segments', 'add_encoders', 'add_frames', 'describe_encoded']
 
 # %% ../../../nbs/78a_sentiment_segments.ipynb #13dc77d8
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from ...features.segments import (BANDS, OVERLAP, cut, heterogeneity, heterogene
                                          with_deltas)
 from ...features.speech_models import SpeechEncoder, cut_signals
 from ...features.workers import over_processes
-from ...settings import StudyError
+from ...settings import Settings, StudyError
 from ..essay import Study, result
 from .recordings import CLASSES
 
@@ -204,17 +204,17 @@ def last_layer(label: str) -> str:
     return f"{label}, layer {list_layers(label)[-1]}"
 
 # %% ../../../nbs/78a_sentiment_segments.ipynb #39064391
-def build_encoders(label: str,             # a value of ENCODERS
-                   checkpoint: str, settings,
-                   longest: float,         # s, of segments
-                   frames: bool,           # also the frames of the last layer
-                   ) -> dict[str, SpeechEncoder]:   # name -> clip -> (segments, layers, d) or (segments, t, d)
-    "Extractors of a segment's means from all layers, and of its frames in half precision."
+def build_encoder(label: str,             # a value of ENCODERS
+                  checkpoint: str,
+                  settings: Settings,
+                  longest: float,         # s, of segments
+                  frames: bool = False,   # of the last layer, in half precision; otherwise means of all layers
+                  ) -> SpeechEncoder:     # clip -> (segments, layers, d) or (segments, t, d)
+    "An extractor that encodes every segment on its own."
     layers = list_layers(label)
-    given = dict(signal="segments", longest=longest, device=settings.device, workers=settings.workers)
-    found = {label: SpeechEncoder(checkpoint, layers, **given)}
-    if frames: found[f"{label}, frames"] = SpeechEncoder(checkpoint, layers[-1], pooled=False, half=True, **given)
-    return found
+    return SpeechEncoder(checkpoint, layers[-1] if frames else layers, pooled=not frames, half=frames,
+                         signal="segments", longest=longest, device=settings.device,
+                         workers=settings.workers)
 
 RUN = 4     # frames averaged into one for the BiLSTM: it reads 12.5 a second
 
@@ -281,27 +281,34 @@ def encode_segments(study: Study,
             for name, values in found.values.items()}
     return Segments(encoded.table, encoded.features | made, segments.alone)
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #0e63d038
+# %% ../../../nbs/78a_sentiment_segments.ipynb #3b2ca1f8
 def add_encoders(study: Study,
                  segments: Segments,
                  clips: pd.DataFrame,              # of `balance_clips`
                  encoders: dict[str, str],         # of `choose_encoders`
                  longest: float = 2.,              # s
-                 whole: bool = True,               # with frames and eGeMAPS; otherwise means of layers alone
                  ) -> Segments:
-    "Segments with every encoder's layers and frames, and with eGeMAPS, of the clips that all can measure."
-    workers, extractors = study.settings.workers, {}
-    for name, label in encoders.items():
-        checkpoint = checkpoint_of(name, study.settings)
-        extractors |= build_encoders(label, checkpoint, study.settings, longest, whole)
-    if whole: extractors[EGEMAPS] = SegmentFunctionals(longest, workers)
+    "Segments with each layer of every encoder, of the clips that all can measure."
+    extractors = {label: build_encoder(label, checkpoint_of(name, study.settings), study.settings, longest)
+                  for name, label in encoders.items()}
     found = encode_segments(study, segments, clips, extractors)
     features = {name: values for name, values in found.features.items() if name not in extractors}
-    for label in encoders.values():
-        features |= describe_layers(label, found.features[label])
-        if whole: features[label] = shorten_frames(found.features[f"{label}, frames"])
-    if whole: features[EGEMAPS] = found.features[EGEMAPS]
+    for label in encoders.values(): features |= describe_layers(label, found.features[label])
     return Segments(found.table, features, found.alone)
+
+def add_frames(study: Study,
+               segments: Segments,
+               clips: pd.DataFrame,                # of `balance_clips`
+               encoders: dict[str, str],           # of `choose_encoders`
+               ) -> Segments:
+    "Segments with the frames of the encoder that leads, and with eGeMAPS, of the clips that both can measure."
+    name, label = next(iter(encoders.items()))
+    checkpoint = checkpoint_of(name, study.settings)
+    extractors = {label: build_encoder(label, checkpoint, study.settings, 2., frames=True),
+                  EGEMAPS: SegmentFunctionals(2., study.settings.workers)}
+    found = encode_segments(study, segments, clips, extractors)
+    shortened = {label: shorten_frames(found.features[label])}
+    return Segments(found.table, found.features | shortened, found.alone)
 
 def describe_encoded(encoded: Segments, segments: Segments) -> str:
     "Markdown: how many clips and segments every model gets."
