@@ -2845,6 +2845,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                            'ser_study/study/sentiment/tables.py'),
                                                   'ser_study.study.sentiment.tables.interval_of': ( 'sentiment_tables.html#interval_of',
                                                                                                     'ser_study/study/sentiment/tables.py'),
+                                                  'ser_study.study.sentiment.tables.linear_results': ( 'sentiment_tables.html#linear_results',
+                                                                                                       'ser_study/study/sentiment/tables.py'),
                                                   'ser_study.study.sentiment.tables.loss_results': ( 'sentiment_tables.html#loss_results',
                                                                                                      'ser_study/study/sentiment/tables.py'),
                                                   'ser_study.study.sentiment.tables.loss_table': ( 'sentiment_tables.html#loss_table',
