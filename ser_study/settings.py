@@ -24,7 +24,7 @@ def nearest(word: str,              # what the user wrote
     return f" Did you mean {close[0]!r}?" if close else ""
 
 # %% ../nbs/10_settings.ipynb #fcd4cee1
-def choose(text: str,                  # names separated by commas: "pocketsphinx, oracle"
+def choose(text: str,                  # names separated by commas: "whisper, oracle"
            choices: Collection[str],   # the names that are allowed
            what: str,                  # what a name stands for, in the error message
            ) -> list[str]:             # the names, in the order given

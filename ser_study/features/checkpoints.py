@@ -24,21 +24,25 @@ def split_checkpoint(checkpoint: str,           # 'repository@revision', or a lo
 # %% ../../nbs/30a_checkpoints.ipynb #64467d69
 FETCHED = ["*.safetensors", "*.json", "*.txt"]
 
-def pull(checkpoint: str,   # 'repository@revision', or a local folder
-         ) -> Path:         # the folder that holds it
+def pull(checkpoint: str,                   # 'repository@revision', or a local folder
+         wanted: list[str] = FETCHED,       # names or patterns of files
+         ) -> Path:                         # the folder that holds it
     """Fetch the missing files of a checkpoint into Hugging Face's cache. `StudyError` where it is not here
     and cannot be fetched."""
     repository, revision = split_checkpoint(checkpoint)
     if revision is None: return Path(repository)
     # takes a second; bundled models do not need it
     from huggingface_hub import model_info, snapshot_download
-    wanted = dict(repo_id=repository, revision=revision, allow_patterns=FETCHED)
-    try: return Path(snapshot_download(**wanted, local_files_only=True))
-    except OSError: pass   # not here, or not all of it
+    request = dict(repo_id=repository, revision=revision, allow_patterns=wanted)
+    named = [name for name in wanted if "*" not in name]
+    try:
+        here = Path(snapshot_download(**request, local_files_only=True))
+        if all((here / name).is_file() for name in named): return here
+    except OSError: pass   # nothing of it is here
     try:
         # without a network it fails at once; the download would try for a minute
         model_info(repository, revision=revision, timeout=10)
-        return Path(snapshot_download(**wanted))
+        return Path(snapshot_download(**request))
     except Exception as error:   # the network has many ways to fail
         raise StudyError(f"Checkpoint {checkpoint} is not on this machine and could not be fetched "
                          f"({type(error).__name__}): run `ser-study models pull` where there is a network."

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TEXT', 'AUDIO', 'SPECTRAL', 'ROLES', 'text_embedder', 'sound_features', 'sound_embedder', 'name_parts',
-           'checkpoint_of', 'fetch_checkpoints', 'sound_extractors', 'text_features', 'find_speech', 'Part',
-           'read_part', 'OfParts', 'measure_parts', 'measure_sound']
+           'fetch_checkpoints', 'sound_extractors', 'text_features', 'find_speech', 'Part', 'read_part', 'OfParts',
+           'measure_parts', 'measure_sound']
 
 # %% ../../../nbs/75b_conversations_inputs.ipynb #e0c3d4a2
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ from joblib import Parallel, delayed
 from ...data.audio import SILENT_PEAK, audio_key, load_audio
 from ...data.preparation import speech_bounds
 from ...data.screening import DEFECT
-from ...features.checkpoints import pull
+from ...features.models import checkpoint_of, fetch_checkpoint
 from ...features.extraction import Extraction, extract_clips
 from ...features.frames import KINDS, RATE, Frames
 from ...features.speech_models import SpeechEncoder
-from ...features.text_models import SentenceEncoder
+from ...features.text_models import text_encoder
 from ...models.conversation_datasets import fragment, min_max_scaled
 from ...settings import Settings, StudyError
 from ..essay import Study
@@ -62,22 +62,19 @@ def name_parts(title: str, seconds: list[int]) -> dict[tuple[int, bool], str]:
 # %% ../../../nbs/75b_conversations_inputs.ipynb #51a98edc
 ROLES = {"wav2vec2": "wav2vec2-base"}    # parameter -> its role in settings.ini, where they differ
 
-def checkpoint_of(name: str, settings: Settings) -> str:
-    "The checkpoint that settings.ini gives for an embedder, or the embedder's own name."
-    return settings.checkpoints.get(ROLES.get(name, name), name)
-
 def fetch_checkpoints(names: list[str], settings: Settings) -> None:
     "Fetch the published encoders among these. `StudyError` where one cannot be had."
     for name in names:
-        if name in ("albert", "wav2vec2"): pull(checkpoint_of(name, settings))
+        if name in ("albert", "wav2vec2"): fetch_checkpoint(ROLES.get(name, name), settings)
 
 def sound_extractors(names: list[str], settings: Settings) -> dict[str, Frames | SpeechEncoder]:
     "Title of an embedder -> its extractor of (t, d) frames, or of an encoder's (d,) mean."
     found = {}
     for name in names:
         if name in SPECTRAL: found[AUDIO[name]] = Frames(name, SPECTRAL[name], workers=settings.workers)
-        else: found[AUDIO[name]] = SpeechEncoder(checkpoint_of(name, settings), device=settings.device,
-                                                 workers=settings.workers)
+        else:
+            checkpoint = checkpoint_of(ROLES.get(name, name), settings)
+            found[AUDIO[name]] = SpeechEncoder(checkpoint, device=settings.device, workers=settings.workers)
     return found
 
 # %% ../../../nbs/75b_conversations_inputs.ipynb #db569079
@@ -85,10 +82,9 @@ def text_features(study: Study, clips: pd.DataFrame,
                   names: list[str],   # keys of TEXT
                   ) -> dict[str, np.ndarray | list[np.ndarray]]:
     "`words` -> (n,) texts; each frozen encoder -> n of (1, d)."
-    device, texts = study.settings.device, clips.transcript.to_numpy(dtype=str)
+    texts = clips.transcript.to_numpy(dtype=str)
     frozen = {TEXT[name]: name for name in names if name != "bilstm"}
-    encoders = {title: SentenceEncoder(checkpoint_of(name, study.settings), device=device)
-                for title, name in frozen.items()}
+    encoders = {title: text_encoder(name, study.settings) for title, name in frozen.items()}
     found = study.embed(list(texts), encoders)
     pooled = {frozen[title]: [np.atleast_2d(v) for v in vectors] for title, vectors in found.items()}
     return {"words": texts} | pooled

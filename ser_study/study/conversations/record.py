@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 from ...data.corpora import CORPORA
 from ...evaluation.published import kind_of_result
+from ...features.models import published_name
 from ...settings import Settings
 from .data import Conversations
 from .fits import CONVERSATION_RECIPE
-from .inputs import AUDIO, TEXT, checkpoint_of
+from .inputs import AUDIO, ROLES, TEXT
 from .systems import Predicted
 from ..essay import Study
 from ..runs import complete, public_corpora
@@ -34,7 +35,7 @@ def may_show_words(study: Study, talks: Conversations) -> bool:
 
 def name_checkpoints(names: list[str], settings: Settings) -> dict[str, str]:
     "Embedder -> its checkpoint, or its own name where it has none."
-    return {name: checkpoint_of(name, settings) for name in names}
+    return {name: published_name(ROLES.get(name, name), settings) for name in names}
 
 # %% ../../../nbs/75g_conversations_record.ipynb #8d07a647
 def prediction_rows(systems: Predicted) -> pd.DataFrame:
