@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['EPOCHS', 'FRAME_RUN', 'GROUPS', 'fit_words', 'fit_copies', 'fit_rules', 'describe_rules', 'Gain', 'judge_gains',
-           'model_scores', 'gain_results', 'scores_table', 'gains_table', 'plot_gains', 'answer_gains']
+           'score_fits', 'gain_results', 'scores_table', 'gains_table', 'plot_gains', 'answer_gains', 'summarise_gains']
 
-# %% ../../../nbs/78j_sentiment_gains.ipynb #9592dd1d
+# %% ../../../nbs/78j_sentiment_gains.ipynb #5c100f6b
 from itertools import product
 from typing import NamedTuple
 import matplotlib.pyplot as plt
@@ -21,14 +21,14 @@ from ...models.mlp import fit_mlp
 from ..essay import Study, result
 from ..fits import Predictions, Task, predict_all
 from ..reporting import interval_plot, use_style
+from .additions import UNCHANGED, add_copies, add_words
 from .fits import MLP, Fitted, compare_models, count_folds, run_models
-from .inputs import UNCHANGED, add_copies, add_words
 from .recordings import CLASSES
 from .segments import Segments, name_scope
 from .splits import split_by_protocol
 from .tables import write_score
 
-# %% ../../../nbs/78j_sentiment_gains.ipynb #139b0476
+# %% ../../../nbs/78j_sentiment_gains.ipynb #897ffc4d
 def _join(parts: list[Predictions]) -> Predictions:
     "The predictions of several runs as one."
     tables = pd.concat([part.table for part in parts], ignore_index=True)
@@ -38,17 +38,18 @@ def fit_words(study: Study,
               segments: Segments,
               vectors: dict[str, np.ndarray],      # clip's key -> (d,)
               configurations: dict[str, dict],
-              ) -> Fitted:
+              ) -> list[Fitted]:                   # none without vectors
     "Models that read words, or the words of other clips, which each repetition draws anew."
+    if not vectors: return []
     parts, folds = [], count_folds(study)
     with study.stage(f"words: {', '.join(configurations)}", len(study.seeds)):
         for seed in study.seeds:
             own = add_words(segments, vectors, seed)
             splits = {seed: split_by_protocol(own, "corrected", seed, folds)}
             parts.append(run_models(own, configurations, splits, study.settings, 1, "words"))
-    return Fitted("words", segments, configurations, _join(parts))
+    return [Fitted("words", segments, configurations, _join(parts))]
 
-# %% ../../../nbs/78j_sentiment_gains.ipynb #2817a4fe
+# %% ../../../nbs/78j_sentiment_gains.ipynb #6c59cfaf
 EPOCHS = 40     # of every MLP with copies; none stops early
 
 def fit_copies(study: Study,
@@ -69,7 +70,7 @@ def fit_copies(study: Study,
     described = {name: dict(model="MLP", copies=kinds) for name, kinds in configurations.items()}
     return Fitted("augmentation", segments, described, predictions)
 
-# %% ../../../nbs/78j_sentiment_gains.ipynb #2a01efc5
+# %% ../../../nbs/78j_sentiment_gains.ipynb #558f084d
 FRAME_RUN, GROUPS = 3, 32      # MFCC frames averaged into one (96 ms); groups of frames
 
 def fit_rules(study: Study,
@@ -95,7 +96,7 @@ def describe_rules(fitted: Fitted) -> str:
     return (f"On average **{np.mean(shares):.0%} of the training frames are typical** of their clip's "
             f"sentiment (between {min(shares):.0%} and {max(shares):.0%} in {len(shares)} fits).")
 
-# %% ../../../nbs/78j_sentiment_gains.ipynb #cf468762
+# %% ../../../nbs/78j_sentiment_gains.ipynb #0477e673
 class Gain(NamedTuple):
     "A recommendation of the paper, as a pair of models."
     what: str            # the recommendation
@@ -113,12 +114,14 @@ def judge_gains(gains: list[Gain]) -> pd.DataFrame:     # what, first, second, n
                          family="recommendations", **compare_models(gain.fitted, gain.first, gain.second)))
     return decide_verdicts(pd.DataFrame(rows), by="family")
 
-def model_scores(gains: list[Gain]) -> pd.DataFrame:     # model, UA (mean, low, high), once each
-    "UA of every model that a gain names."
-    models = {name: gain.fitted for gain in gains for name in (gain.second, gain.first)}
-    scores = {name: score_interval(part.counts(name), unweighted_accuracy) for name, part in models.items()}
-    return pd.DataFrame([dict(model=name, n=models[name].counts(name).sum() / score.repetitions,
-                              **score._asdict()) for name, score in scores.items()])
+def score_fits(fitted: list[Fitted]) -> pd.DataFrame:     # model, n, the fields of Interval
+    "UA of every model."
+    rows = []
+    for part, name in ((part, name) for part in fitted for name in part.configurations):
+        counts = part.counts(name)
+        rows.append(dict(model=name, n=counts.sum() / len(counts),
+                         **score_interval(counts, unweighted_accuracy)._asdict()))
+    return pd.DataFrame(rows)
 
 def gain_results(gains: pd.DataFrame, scores: pd.DataFrame) -> list[dict]:
     "Rows of results.csv: UA of each model, and what each recommendation adds."
@@ -128,7 +131,7 @@ def gain_results(gains: pd.DataFrame, scores: pd.DataFrame) -> list[dict]:
                           interval_of(r._asdict()), r.n) for r in gains.itertuples()]
 
 def scores_table(scores: pd.DataFrame) -> pd.DataFrame:
-    "What a page shows of `model_scores`."
+    "What a page shows of `score_fits`."
     return pd.DataFrame(dict(model=scores.model, UA=[write_score(*ends) for ends in
                                                      zip(scores.value, scores.low, scores.high)]))
 
@@ -140,7 +143,7 @@ def gains_table(gains: pd.DataFrame) -> pd.DataFrame:
                          "difference": [write_interval(*end) for end in ends], "p": gains.p_holm.map(write_p),
                          "detectable": gains.detectable, "verdict": said})
 
-# %% ../../../nbs/78j_sentiment_gains.ipynb #734d6021
+# %% ../../../nbs/78j_sentiment_gains.ipynb #35942b39
 def plot_gains(gains: pd.DataFrame) -> plt.Figure:
     "What each recommendation adds to UA, with the intervals that decide."
     shown = gains.assign(row=gains["first"] + "\n− " + gains["second"], protocol="gain",
@@ -164,3 +167,13 @@ def answer_gains(gains: pd.DataFrame) -> list[str]:
     "Lines of Markdown: what each recommendation adds."
     return [f"- **{r.what}** ({name_scope(r.units)}; *{r.first}* against *{r.second}*): {_say_gain(r)}."
             for r in gains.itertuples()]
+
+# %% ../../../nbs/78j_sentiment_gains.ipynb #36ad8059
+def summarise_gains(gains: pd.DataFrame) -> str:
+    "A line of Markdown for the first screen: how many recommendations help, and the largest gain."
+    helping, largest = (gains.verdict == "holds").sum(), gains.loc[gains.value.idxmax()]
+    unjudged = (gains.verdict == "").sum()
+    return (f"- **What the paper recommends:** {helping} of {len(gains)} comparisons show a gain"
+            + (f", {unjudged} give no verdict" if unjudged else "")
+            + f". The largest is {write_interval(largest.value, largest.shown_low, largest.shown_high)} UA "
+            f"({largest['first']} against {largest['second']}; {name_scope(largest.units)}).")
