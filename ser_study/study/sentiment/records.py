@@ -39,7 +39,7 @@ def list_assumptions(encoders: dict[str, str],      # checkpoint -> its name in 
         ("split, corrected", f"{folds} folds; {VALIDATION:.0%} of what is left to train on validates",
          "every clip or voice is tested once in each repetition"),
         ("repetitions", f"{repetitions}; of BiLSTMs the first {network_seeds}",
-         "each seed draws splits, initial weights and order anew; a BiLSTM takes fifty times as long to train"),
+         "each seed draws splits, initial weights and order anew; BiLSTMs take long to train"),
         ("question 1", f"segments of at most {short_seconds} s; {CONTROL:.0%} of the clips keep one segment",
          "most clips then have three segments or more; a clip of one segment has nothing to leak"),
         ("MFCC", "20, every 32 ms in windows of 128 ms (librosa's default hop and window in samples, at "
@@ -61,8 +61,8 @@ def list_assumptions(encoders: dict[str, str],      # checkpoint -> its name in 
         ("speech encoders", "; ".join(f"{label}, layers {list_layers(label)}" for label in encoders.values()),
          f"no checkpoint and no layer is given; profile 'paper' takes {hubert}"),
         ("layer of the tables", "the last one", "a convention for every encoder; no score was looked at"),
-        ("frames of an encoder", f"means over {RUN} of them", "a BiLSTM on all 50 a second would take four times "
-         "as long"),
+        ("frames of an encoder", f"means over {RUN} of them",
+         "on all 50 a second a BiLSTM would train four times as long"),
         ("sentiments", "happiness positive; anger, sadness, fear, disgust negative; neutral, calm neutral; "
          "surprise left out", "the Albanian recordings are not published; another corpus stands in")]
 

@@ -208,7 +208,7 @@ def build_encoder(label: str,             # a value of ENCODERS
                   checkpoint: str,
                   settings: Settings,
                   longest: float,         # s, of segments
-                  frames: bool = False,   # of the last layer, in half precision; otherwise means of all layers
+                  frames: bool = False,   # those of the last layer, in half precision, or means of all layers
                   ) -> SpeechEncoder:     # clip -> (segments, layers, d) or (segments, t, d)
     "An extractor that encodes every segment on its own."
     layers = list_layers(label)
@@ -281,7 +281,7 @@ def encode_segments(study: Study,
             for name, values in found.values.items()}
     return Segments(encoded.table, encoded.features | made, segments.alone)
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #83a44663
+# %% ../../../nbs/78a_sentiment_segments.ipynb #4a23870c
 def add_encoders(study: Study,
                  segments: Segments,
                  clips: pd.DataFrame,              # of `balance_clips`
