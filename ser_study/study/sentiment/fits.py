@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MLP', 'BILSTM', 'AS_PRINTED', 'LOGISTIC', 'RUNS', 'PREDICTION', 'run_models', 'count_answers', 'Fitted',
-           'compare_models', 'count_folds', 'count_network_seeds', 'fit_models', 'fit_ways', 'gather_predictions',
-           'gather_costs']
+           'compare_models', 'count_folds', 'train_to_the_end', 'count_network_seeds', 'fit_models', 'fit_ways',
+           'gather_predictions', 'gather_costs']
 
 # %% ../../../nbs/78c_sentiment_fits.ipynb #071149f1
 from functools import partial
@@ -127,13 +127,18 @@ def compare_models(fitted: Fitted, first: str, second: str,
     "The first configuration minus the second, paired: the fields of Interval, metric, collapsed, fits."
     interval = difference_interval(*fitted.paired(first, second), METRICS[metric])
     answers = [f"p_{number}" for number in range(len(CLASSES))]
-    collapsed = max(count_collapsed(fitted.table(name), answers) for name in (first, second))
-    return dict(metric=metric, **interval._asdict(), collapsed=collapsed[0], fits=collapsed[1])
+    counted = [count_collapsed(fitted.table(name), answers) for name in (first, second)]
+    collapsed, fits = max(counted, key=lambda found: found[0] / found[1])
+    return dict(metric=metric, **interval._asdict(), collapsed=collapsed, fits=fits)
 
 # %% ../../../nbs/78c_sentiment_fits.ipynb #a1dc165b
 def count_folds(study: Study) -> int:
     "The parameter `folds`; where it is 0, two on demo corpora and five on others."
     return study.given("folds", demo=2, real=5)
+
+def train_to_the_end(study: Study) -> dict:
+    "The recipe of BiLSTMs, with the parameter `epochs`; where it is 0, 5 on demo corpora, 30 on others."
+    return BILSTM["recipe"] | dict(epochs=study.given("epochs", demo=5, real=BILSTM["recipe"]["epochs"]))
 
 def count_network_seeds(study: Study) -> int:
     "The parameter `network_seeds`; where it is 0, two on demo corpora and five on others."

@@ -29,7 +29,7 @@ from .tables import printed, write_score
 def write_judged(table: pd.DataFrame,     # of `decide_verdicts`
                  names: list[str],        # columns that say what is compared
                  ) -> pd.DataFrame:
-    "What a page shows: intervals (corrected where there is a verdict), p, what could have been found, verdicts."
+    "What a page shows: intervals (corrected where there is a verdict), p, verdicts or reasons."
     ends = zip(table.value, table.shown_low, table.shown_high)
     return table[names].assign(difference=[write_interval(*end) for end in ends], p=table.p_holm.map(write_p),
                                detectable=table.detectable, matters=table.matters,
@@ -189,7 +189,7 @@ def weight_results(weights: pd.DataFrame, n: int) -> list[dict]:
     return [result("Class weights", f"all clips: {r.model}", f"{r.metric}, with minus without", "corrected",
                    interval_of(r._asdict()), n) for r in weights.itertuples()]
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #27e1da65
+# %% ../../../nbs/78e_sentiment_questions.ipynb #921d18eb
 CLASSIFIERS = ("MLP(128)", "logistic regression", "BiLSTM")
 USUAL = ("MFCC", "MFCC with deltas", EGEMAPS)
 
@@ -217,7 +217,7 @@ def input_results(inputs: pd.DataFrame,       # of `compare_inputs`
         rows.append(result("Encoder", name, f"UA, minus {r.against}", protocol, interval_of(r._asdict()), n))
     return rows
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #15d8446c
+# %% ../../../nbs/78e_sentiment_questions.ipynb #1f7eb109
 def compare_pairs(fitted: Fitted,
                   pairs: dict[str, tuple[str, str]],    # what is compared -> two configurations
                   metric: str = "UA") -> pd.DataFrame:  # what, first, second, the columns of verdicts
@@ -317,8 +317,8 @@ def describe_gap(fitted: Fitted) -> str:
     mlp = printed("Table 4", "MFCC, MLP(128)", "accuracy test")
     bilstm = printed("Text", "MFCC, BiLSTM", "accuracy test")
     ua = compare_printed(fitted)
-    return (f"- **Question 2, under the paper's random split** ({name_scope(row.units)}): {ahead}: {_write(row)} "
-            f"accuracy (the paper: {mlp - bilstm:+.2f}); {write_interval(*ua[:3])} UA.")
+    return (f"- **Question 2, under the paper's random split** ({name_scope(row.units)}): {ahead}: "
+            f"{_write(row)} accuracy (the paper: {mlp - bilstm:+.2f}); {write_interval(*ua[:3])} UA.")
 
 def answer_gap(fitted: Fitted, changes: pd.DataFrame) -> list[str]:
     "Lines of Markdown that answer question 2: the gap, and the two largest changes of each model."
@@ -337,8 +337,8 @@ def answer_inputs(inputs: pd.DataFrame,     # of `compare_inputs`, of the protoc
     for protocol, part in inputs.groupby("protocol", sort=False):
         for against in ("MFCC", f"untrained {lead}"):
             own = part[part.against == against]
-            said = [f"{r.model} {say(r, 'gains', 'loses', 'moves too little to matter', 'is not shown to gain')}"
-                    f" {_write(r)}" for r in own.itertuples()]
+            phrases = ("gains", "loses", "moves too little to matter", "is not shown to gain")
+            said = [f"{r.model} {say(r, *phrases)} {_write(r)}" for r in own.itertuples()]
             if said: lines.append(f"- **Question 3, {lead} minus {against}, {protocol} protocol** "
                                   f"({name_scope(own.units.iloc[0])}): {'; '.join(said)} UA.")
     return lines

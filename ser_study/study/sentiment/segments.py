@@ -208,7 +208,7 @@ def build_encoder(label: str,             # a value of ENCODERS
                   checkpoint: str,
                   settings: Settings,
                   longest: float,         # s, of segments
-                  frames: bool = False,   # of the last layer, in half precision; otherwise means of all layers
+                  frames: bool = False,   # those of the last layer, in half precision, or means of all layers
                   ) -> SpeechEncoder:     # clip -> (segments, layers, d) or (segments, t, d)
     "An extractor that encodes every segment on its own."
     layers = list_layers(label)
@@ -248,9 +248,9 @@ class SegmentFunctionals:
     def __call__(self, position: int, path: Path) -> tuple[int, np.ndarray | StudyError]:
         "One clip, in a worker process."
         smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
-        try: return position, np.stack([measure(smile, part) for part in
-                                        cut_signals(path, RATE, "segments", self.longest)])
+        try: parts = [measure(smile, part) for part in cut_signals(path, RATE, "segments", self.longest)]
         except StudyError as error: return position, StudyError(f"{Path(path).name}: {error}")
+        return position, np.stack(parts)
 
 # %% ../../../nbs/78a_sentiment_segments.ipynb #c12d9e77
 def uneven_cuts(segments: Segments,
@@ -281,7 +281,7 @@ def encode_segments(study: Study,
             for name, values in found.values.items()}
     return Segments(encoded.table, encoded.features | made, segments.alone)
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #3b2ca1f8
+# %% ../../../nbs/78a_sentiment_segments.ipynb #4a23870c
 def add_encoders(study: Study,
                  segments: Segments,
                  clips: pd.DataFrame,              # of `balance_clips`
@@ -301,7 +301,7 @@ def add_frames(study: Study,
                clips: pd.DataFrame,                # of `balance_clips`
                encoders: dict[str, str],           # of `choose_encoders`
                ) -> Segments:
-    "Segments with the frames of the encoder that leads, and with eGeMAPS, of the clips that both can measure."
+    "Segments with the frames of the encoder that leads, and with eGeMAPS; of clips that both can measure."
     name, label = next(iter(encoders.items()))
     checkpoint = checkpoint_of(name, study.settings)
     extractors = {label: build_encoder(label, checkpoint, study.settings, 2., frames=True),

@@ -88,12 +88,12 @@ def model_results(fitted: list[Fitted], scores: dict, lead: str) -> list[dict]:
     for part, name in ((part, name) for part in fitted for name in part.configurations):
         found = scores[part.purpose, name]
         n, voices = found.support["accuracy test"], len(set(part.segments.voices))
-        rows += [result(item, name, column, part.purpose, interval_of(found, column), n, printed_row(name, lead))
+        stands_for = printed_row(name, lead)
+        rows += [result(item, name, column, part.purpose, interval_of(found, column), n, stands_for)
                  for item, column in _items(name, lead)] + class_results(part, name, n)
         if "MLP" not in name: continue
         validation = crossed_interval(accuracy_by_repetition(part, name), units=voices)
-        rows.append(result("Table 4", name, "accuracy validation", part.purpose, validation, n,
-                           printed_row(name, lead)))
+        rows.append(result("Table 4", name, "accuracy validation", part.purpose, validation, n, stands_for))
     return rows
 
 LINEAR = "MFCC alone or linear classifiers"
