@@ -6,14 +6,14 @@
 __all__ = ['HOP', 'PITCH_WINDOW', 'LEVEL_WINDOW', 'LOWEST', 'HIGHEST', 'REFERENCE', 'PERIODIC', 'PROSODY', 'DIP', 'APART',
            'PAUSE', 'OVERLAP', 'measure_levels', 'track_prosody', 'describe_prosody', 'Prosody']
 
-# %% ../../nbs/32c_prosody.ipynb #9a6400e3
+# %% ../../nbs/32c_prosody.ipynb #daed2fc1
 import librosa
 import numpy as np
 from scipy.signal import find_peaks
 from ..data.preparation import PREPARATION, SILENCE_DB, prepare
 from .frames import RATE, Frames
 
-# %% ../../nbs/32c_prosody.ipynb #4e686c01
+# %% ../../nbs/32c_prosody.ipynb #1c0097c6
 HOP, PITCH_WINDOW, LEVEL_WINDOW = 256, 1024, 512   # samples at 16 kHz: 16, 64 and 32 ms
 LOWEST, HIGHEST = 65., 600.    # Hz: a low man's voice, a woman who shouts
 REFERENCE = 100.               # Hz: 0 semitones
@@ -31,6 +31,7 @@ def measure_levels(signal: np.ndarray) -> np.ndarray:   # (t,) dB, 0 for the lou
 def _periodicity(signal: np.ndarray, pitch: np.ndarray) -> np.ndarray:   # (t,)
     "Correlation of half of each frame with the samples a period later."
     frames, half = _frame(signal, PITCH_WINDOW), np.arange(PITCH_WINDOW // 2)
+    frames = frames - frames.mean(axis=1, keepdims=True)
     lags = np.round(RATE / pitch).astype(int)
     first, later = frames[:, half], np.take_along_axis(frames, lags[:, None] + half, axis=1)
     energy = np.sqrt(np.square(first).sum(axis=1) * np.square(later).sum(axis=1))
@@ -47,7 +48,7 @@ def track_prosody(signal: np.ndarray,     # (n,) at 16 kHz
     semitones = np.where(voiced, 12 * np.log2(pitch / REFERENCE), np.nan)
     return np.stack([semitones, levels], axis=1).astype(np.float32)
 
-# %% ../../nbs/32c_prosody.ipynb #1408acc1
+# %% ../../nbs/32c_prosody.ipynb #a38fc217
 PROSODY = {"pitch median": "semitones above 100 Hz", "pitch spread": "semitones, standard deviation",
            "pitch range": "semitones, 10th to 90th percentile", "pitch slope": "semitones a second",
            "level": "dB below the loudest frame, median", "level spread": "dB, standard deviation",
@@ -80,7 +81,7 @@ def describe_prosody(tracks: np.ndarray,     # (t, 2) of `track_prosody`, of a c
             silent.mean(), voiced.mean()]
     return np.array([*_describe_pitch(pitch), *rest], dtype=np.float32)
 
-# %% ../../nbs/32c_prosody.ipynb #d6c6ad0a
+# %% ../../nbs/32c_prosody.ipynb #2a672bde
 OVERLAP = PITCH_WINDOW // HOP - 1    # frames at a cut whose windows would reach into both segments
 
 class Prosody(Frames):
