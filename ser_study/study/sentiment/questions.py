@@ -189,7 +189,7 @@ def weight_results(weights: pd.DataFrame, n: int) -> list[dict]:
     return [result("Class weights", f"all clips: {r.model}", f"{r.metric}, with minus without", "corrected",
                    interval_of(r._asdict()), n) for r in weights.itertuples()]
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #921d18eb
+# %% ../../../nbs/78e_sentiment_questions.ipynb #b977a890
 CLASSIFIERS = ("MLP(128)", "logistic regression", "BiLSTM")
 USUAL = ("MFCC", "MFCC with deltas", EGEMAPS)
 
@@ -217,7 +217,7 @@ def input_results(inputs: pd.DataFrame,       # of `compare_inputs`
         rows.append(result("Encoder", name, f"UA, minus {r.against}", protocol, interval_of(r._asdict()), n))
     return rows
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #1f7eb109
+# %% ../../../nbs/78e_sentiment_questions.ipynb #f7718e20
 def compare_pairs(fitted: Fitted,
                   pairs: dict[str, tuple[str, str]],    # what is compared -> two configurations
                   metric: str = "UA") -> pd.DataFrame:  # what, first, second, the columns of verdicts
@@ -244,7 +244,8 @@ def layer_results(fitted: list[Fitted]) -> list[dict]:
     rows = []
     for part in fitted:
         for name in part.configurations:
-            if "BiLSTM" in name: continue
+            features, _, model = name.rpartition(", ")
+            if model == "BiLSTM" or not (", layer " in features or features in USUAL): continue
             counts = part.counts(name)
             ua = score_interval(counts, unweighted_accuracy)
             protocol = part.purpose.removeprefix("layers, ")

@@ -76,7 +76,7 @@ def compare_classes(counts: np.ndarray, first: str, second: str) -> Interval:
 
 def class_results(part: Fitted, name: str, n: float) -> list[dict]:
     "Rows of results.csv: which class is easiest for a model (Tables 3 and 5)."
-    item, counts = "Table 5" if "BiLSTM" in name else "Table 3", part.counts(name)
+    item, counts = _items(name, "")[0][0], part.counts(name)
     pairs = [("neutral", "negative"), ("neutral", "positive"), ("positive", "negative")]
     return [result(item, name, f"F1, {first} minus {second}", part.purpose,
                    compare_classes(counts, first, second), n) for first, second in pairs]
