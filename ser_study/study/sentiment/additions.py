@@ -7,7 +7,7 @@ __all__ = ['MFCC', 'FIXED', 'UNCHANGED', 'with_features', 'join_features', 'cut_
            'share_fixed', 'find_words', 'embed_words', 'describe_words', 'shuffle_clips', 'add_words', 'cut_copies',
            'choose_copies', 'add_copies', 'note_choices']
 
-# %% ../../../nbs/78i_sentiment_additions.ipynb #721b9ef8
+# %% ../../../nbs/78i_sentiment_additions.ipynb #b9de123d
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from ..essay import Study
 from .recordings import CLASSES
 from .segments import Segments, cut_segments
 
-# %% ../../../nbs/78i_sentiment_additions.ipynb #cbe8a254
+# %% ../../../nbs/78i_sentiment_additions.ipynb #1132d6f5
 MFCC = "MFCC, mean and deviation"     # the vectors that the other inputs are added to
 
 def with_features(segments: Segments, made: dict[str, list]) -> Segments:
@@ -50,6 +50,7 @@ def cut_prosody(segments: Segments,
     own = with_features(own, {"prosody": made})
     return with_features(own, {"MFCC and prosody": join_features(own, MFCC, "prosody")})
 
+# %% ../../../nbs/78i_sentiment_additions.ipynb #5b968bb5
 def add_prosody(study: Study,
                 segments: Segments,
                 clips: pd.DataFrame,       # of `balance_clips`: clip, path, audio_key
@@ -66,7 +67,7 @@ def prosody_table(segments: Segments) -> pd.DataFrame:
     units = medians.assign(unit=list(prosody.PROSODY.values()))
     return units.rename_axis(None, axis=1).rename_axis("prosody").reset_index()
 
-# %% ../../../nbs/78i_sentiment_additions.ipynb #f5c67d26
+# %% ../../../nbs/78i_sentiment_additions.ipynb #8ba85b8d
 FIXED = "the sentences are fixed: words cannot carry sentiment"
 
 class Words(NamedTuple):
@@ -99,6 +100,7 @@ def find_words(study: Study,
     fixed = share_fixed(texts, clips.sentiment) > .5
     return Words(texts, source, encoder, FIXED if fixed else "")
 
+# %% ../../../nbs/78i_sentiment_additions.ipynb #24d5c8d3
 def embed_words(study: Study,
                 words: Words,
                 clips: pd.DataFrame,       # audio_key
@@ -118,7 +120,7 @@ def describe_words(words: Words, clips: pd.DataFrame) -> str:
             f"**{share:.0%} of the clips say what is said in all three sentiments**"
             + (f"; {words.reason}." if words.reason else "."))
 
-# %% ../../../nbs/78i_sentiment_additions.ipynb #7f40fe9d
+# %% ../../../nbs/78i_sentiment_additions.ipynb #4ba7802c
 def shuffle_clips(segments: Segments, seed: int) -> dict[str, str]:     # clip's key -> another clip's key
     "The clips of each voice in random order."
     rng, other = np.random.default_rng(seed), {}
@@ -138,7 +140,7 @@ def add_words(segments: Segments,
     own = with_features(segments, made)
     return with_features(own, {f"MFCC and {name}": join_features(own, MFCC, name) for name in made})
 
-# %% ../../../nbs/78i_sentiment_additions.ipynb #97f5d0b2
+# %% ../../../nbs/78i_sentiment_additions.ipynb #e499b656
 UNCHANGED = "unchanged"
 
 def cut_copies(study: Study,
@@ -179,7 +181,7 @@ def add_copies(split: Split,
     longer = Split(split.name, np.concatenate(train), split.validation, split.test)
     return longer, dict(X=X, labels=labels)
 
-# %% ../../../nbs/78i_sentiment_additions.ipynb #1c2b1dbd
+# %% ../../../nbs/78i_sentiment_additions.ipynb #4d91dc60
 def note_choices(study: Study) -> None:
     "Note the values that the paper's advice leaves open."
     low, high = prosody.LOWEST, prosody.HIGHEST

@@ -6,7 +6,7 @@
 __all__ = ['EPOCHS', 'FRAME_RUN', 'GROUPS', 'fit_words', 'fit_copies', 'fit_rules', 'describe_rules', 'Gain', 'judge_gains',
            'score_fits', 'gain_results', 'scores_table', 'gains_table', 'plot_gains', 'answer_gains', 'summarise_gains']
 
-# %% ../../../nbs/78j_sentiment_gains.ipynb #5c100f6b
+# %% ../../../nbs/78j_sentiment_gains.ipynb #027d35f7
 from itertools import product
 from typing import NamedTuple
 import matplotlib.pyplot as plt
@@ -28,7 +28,7 @@ from .segments import Segments, name_scope
 from .splits import split_by_protocol
 from .tables import write_score
 
-# %% ../../../nbs/78j_sentiment_gains.ipynb #897ffc4d
+# %% ../../../nbs/78j_sentiment_gains.ipynb #258ea530
 def _join(parts: list[Predictions]) -> Predictions:
     "The predictions of several runs as one."
     tables = pd.concat([part.table for part in parts], ignore_index=True)
@@ -49,7 +49,7 @@ def fit_words(study: Study,
             parts.append(run_models(own, configurations, splits, study.settings, 1, "words"))
     return [Fitted("words", segments, configurations, _join(parts))]
 
-# %% ../../../nbs/78j_sentiment_gains.ipynb #6c59cfaf
+# %% ../../../nbs/78j_sentiment_gains.ipynb #dbe6fcf7
 EPOCHS = 40     # of every MLP with copies; none stops early
 
 def fit_copies(study: Study,
@@ -70,7 +70,7 @@ def fit_copies(study: Study,
     described = {name: dict(model="MLP", copies=kinds) for name, kinds in configurations.items()}
     return Fitted("augmentation", segments, described, predictions)
 
-# %% ../../../nbs/78j_sentiment_gains.ipynb #558f084d
+# %% ../../../nbs/78j_sentiment_gains.ipynb #300cedeb
 FRAME_RUN, GROUPS = 3, 32      # MFCC frames averaged into one (96 ms); groups of frames
 
 def fit_rules(study: Study,
@@ -96,7 +96,7 @@ def describe_rules(fitted: Fitted) -> str:
     return (f"On average **{np.mean(shares):.0%} of the training frames are typical** of their clip's "
             f"sentiment (between {min(shares):.0%} and {max(shares):.0%} in {len(shares)} fits).")
 
-# %% ../../../nbs/78j_sentiment_gains.ipynb #0477e673
+# %% ../../../nbs/78j_sentiment_gains.ipynb #efbd526f
 class Gain(NamedTuple):
     "A recommendation of the paper, as a pair of models."
     what: str            # the recommendation
@@ -123,6 +123,7 @@ def score_fits(fitted: list[Fitted]) -> pd.DataFrame:     # model, n, the fields
                          **score_interval(counts, unweighted_accuracy)._asdict()))
     return pd.DataFrame(rows)
 
+# %% ../../../nbs/78j_sentiment_gains.ipynb #091a7cde
 def gain_results(gains: pd.DataFrame, scores: pd.DataFrame) -> list[dict]:
     "Rows of results.csv: UA of each model, and what each recommendation adds."
     rows = [result("Recommendations", r.model, "UA test", "corrected", interval_of(r._asdict()), r.n)
@@ -143,7 +144,7 @@ def gains_table(gains: pd.DataFrame) -> pd.DataFrame:
                          "difference": [write_interval(*end) for end in ends], "p": gains.p_holm.map(write_p),
                          "detectable": gains.detectable, "verdict": said})
 
-# %% ../../../nbs/78j_sentiment_gains.ipynb #35942b39
+# %% ../../../nbs/78j_sentiment_gains.ipynb #e36d3a75
 def plot_gains(gains: pd.DataFrame) -> plt.Figure:
     "What each recommendation adds to UA, with the intervals that decide."
     shown = gains.assign(row=gains["first"] + "\n− " + gains["second"], protocol="gain",
@@ -168,7 +169,7 @@ def answer_gains(gains: pd.DataFrame) -> list[str]:
     return [f"- **{r.what}** ({name_scope(r.units)}; *{r.first}* against *{r.second}*): {_say_gain(r)}."
             for r in gains.itertuples()]
 
-# %% ../../../nbs/78j_sentiment_gains.ipynb #36ad8059
+# %% ../../../nbs/78j_sentiment_gains.ipynb #a3b52a01
 def summarise_gains(gains: pd.DataFrame) -> str:
     "A line of Markdown for the first screen: how many recommendations help, and the largest gain."
     helping, largest = (gains.verdict == "holds").sum(), gains.loc[gains.value.idxmax()]

@@ -6,7 +6,7 @@
 __all__ = ['LETTERS', 'WIDE', 'HIGH', 'ACROSS', 'DOWN', 'SHARED', 'INPUT', 'LAYER', 'OUTPUT', 'describe_steps',
            'describe_network', 'describe_vectors', 'describe_model', 'plot_method']
 
-# %% ../../../nbs/78k_sentiment_method.ipynb #8787c3f4
+# %% ../../../nbs/78k_sentiment_method.ipynb #fe671312
 from textwrap import fill
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,7 +21,7 @@ from .fits import BILSTM, MLP
 from .recordings import CLASSES
 from .segments import Segments
 
-# %% ../../../nbs/78k_sentiment_method.ipynb #89e83dee
+# %% ../../../nbs/78k_sentiment_method.ipynb #cf15766b
 LETTERS = 24     # of a line in a box
 
 def describe_steps(clips: pd.DataFrame,      # duration (s)
@@ -35,6 +35,7 @@ def describe_steps(clips: pd.DataFrame,      # duration (s)
             f"cut\n{len(seconds)} segments\n{seconds.min():.1f} to {seconds.max():.1f} s\n"
             "labels of their clips"]
 
+# %% ../../../nbs/78k_sentiment_method.ipynb #4203daf9
 def describe_network(size: int, configuration: dict) -> list[str]:
     "The layers of a BiLSTM that reads frames of a size, in their order."
     options = BILSTM["options"] | configuration.get("options", {})
@@ -72,7 +73,7 @@ def describe_model(name: str,
     title = "\n".join(fill(text, LETTERS) for text in (name, configuration["features"]))
     return [f"{title}\n{shape}", *layers, "softmax\n" + "\n".join(CLASSES)]
 
-# %% ../../../nbs/78k_sentiment_method.ipynb #5933559b
+# %% ../../../nbs/78k_sentiment_method.ipynb #909d0f8c
 WIDE, HIGH, ACROSS, DOWN = 1.6, .84, .24, .22     # inches: a box, and the space to the next
 SHARED, INPUT, LAYER, OUTPUT = "#dbe9f6", "#fdebd0", "#e8f4e4", "#eeeeee"
 

@@ -8,7 +8,7 @@ __all__ = ['START', 'MIDDLE', 'CENTRE', 'END', 'CONTRASTS', 'HALVES', 'SMALL', '
            'contrasts_table', 'Spread', 'find_blocks', 'shuffle_within', 'spread_curves', 'compare_curves',
            'curve_results', 'describe_curves', 'plot_bands']
 
-# %% ../../../nbs/78h_sentiment_shapes.ipynb #b0204ee5
+# %% ../../../nbs/78h_sentiment_shapes.ipynb #cf60116e
 from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,7 +20,7 @@ from ..essay import result
 from ..reporting import use_style
 from .recordings import CLASSES
 
-# %% ../../../nbs/78h_sentiment_shapes.ipynb #8c8b9ee2
+# %% ../../../nbs/78h_sentiment_shapes.ipynb #20084b12
 START, MIDDLE, CENTRE, END = slice(0, 10), slice(15, 25), slice(10, 40), slice(40, 50)   # of 50 points
 
 class Contrast(NamedTuple):
@@ -49,7 +49,7 @@ def describe_clips(quality: pd.DataFrame,     # of `measure_quality`: flatness, 
         "fluctuation of ZCR": centre.std(axis=1),
         "fall of ZCR at the end": centre.mean(axis=1) - courses[:, END].mean(axis=1)})
 
-# %% ../../../nbs/78h_sentiment_shapes.ipynb #956f403d
+# %% ../../../nbs/78h_sentiment_shapes.ipynb #de959e63
 HALVES, SMALL = 40, .2    # random halves; standard deviations
 
 def compare_within(values: pd.Series,        # (n,) of clips
@@ -81,7 +81,7 @@ def small_effect(values: pd.Series, sentiments: pd.Series, speakers: pd.Series) 
     "A fifth of the standard deviation of clips of one voice and sentiment."
     return SMALL * float(np.sqrt(values.groupby([speakers, sentiments]).var().mean()))
 
-# %% ../../../nbs/78h_sentiment_shapes.ipynb #c213af7f
+# %% ../../../nbs/78h_sentiment_shapes.ipynb #dcbbc12c
 def compare_contrasts(described: pd.DataFrame,     # of `describe_clips`
                       clips: pd.DataFrame,         # sentiment, speaker
                       seed: int,
@@ -110,7 +110,7 @@ def contrasts_table(contrasts: pd.DataFrame) -> pd.DataFrame:
         "p": contrasts.p_holm.map(write_p), "matters": contrasts.matters,
         "verdict": contrasts.verdict.where(contrasts.verdict != "", contrasts.reason)})
 
-# %% ../../../nbs/78h_sentiment_shapes.ipynb #a735edd1
+# %% ../../../nbs/78h_sentiment_shapes.ipynb #e475f6dc
 SHUFFLES = 999
 
 class Spread(NamedTuple):
@@ -139,6 +139,7 @@ def shuffle_within(numbers: np.ndarray, blocks: np.ndarray, rng: np.random.Gener
     other[np.argsort(blocks, kind="stable")] = numbers[at_random]
     return other
 
+# %% ../../../nbs/78h_sentiment_shapes.ipynb #2ca6f8b9
 def spread_curves(curves: np.ndarray,        # (n, points)
                   sentiments: pd.Series,     # (n,)
                   blocks: np.ndarray,        # (n,) of `find_blocks`
@@ -162,7 +163,7 @@ def compare_curves(courses: np.ndarray,      # (n, 50)
     return {name: spread_curves(curves, clips.sentiment, blocks, seed)
             for name, curves in (("curves", courses), ("shapes", courses - own))}
 
-# %% ../../../nbs/78h_sentiment_shapes.ipynb #00563d2c
+# %% ../../../nbs/78h_sentiment_shapes.ipynb #ac0a7da2
 def curve_results(spreads: dict[str, Spread], n: int) -> list[dict]:
     "Rows of results.csv: how far the curves and shapes are apart, and p of the permutation."
     return [result("Fig 5", name, column, "paper", value, n) for name, spread in spreads.items()
