@@ -7,7 +7,7 @@ __all__ = ['MFCC', 'FIXED', 'UNCHANGED', 'with_features', 'join_features', 'cut_
            'share_fixed', 'find_words', 'embed_words', 'describe_words', 'shuffle_clips', 'add_words', 'cut_copies',
            'choose_copies', 'add_copies', 'note_choices']
 
-# %% ../../../nbs/78i_sentiment_additions.ipynb #b9de123d
+# %% ../../../nbs/78i_sentiment_additions.ipynb #7abacf74
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from ..essay import Study
 from .recordings import CLASSES
 from .segments import Segments, cut_segments
 
-# %% ../../../nbs/78i_sentiment_additions.ipynb #1132d6f5
+# %% ../../../nbs/78i_sentiment_additions.ipynb #6af6564e
 MFCC = "MFCC, mean and deviation"     # the vectors that the other inputs are added to
 
 def with_features(segments: Segments, made: dict[str, list]) -> Segments:
@@ -50,7 +50,7 @@ def cut_prosody(segments: Segments,
     own = with_features(own, {"prosody": made})
     return with_features(own, {"MFCC and prosody": join_features(own, MFCC, "prosody")})
 
-# %% ../../../nbs/78i_sentiment_additions.ipynb #5b968bb5
+# %% ../../../nbs/78i_sentiment_additions.ipynb #8a40e02f
 def add_prosody(study: Study,
                 segments: Segments,
                 clips: pd.DataFrame,       # of `balance_clips`: clip, path, audio_key
@@ -67,7 +67,7 @@ def prosody_table(segments: Segments) -> pd.DataFrame:
     units = medians.assign(unit=list(prosody.PROSODY.values()))
     return units.rename_axis(None, axis=1).rename_axis("prosody").reset_index()
 
-# %% ../../../nbs/78i_sentiment_additions.ipynb #8ba85b8d
+# %% ../../../nbs/78i_sentiment_additions.ipynb #318990ba
 FIXED = "the sentences are fixed: words cannot carry sentiment"
 
 class Words(NamedTuple):
@@ -95,12 +95,13 @@ def find_words(study: Study,
     else:
         checkpoint, settings = checkpoint_of("whisper", study.settings), study.settings
         extractor = Whisper(checkpoint, languages.pop(), settings.device, settings.workers)
-        texts = [str(text) for text in study.extract(clips, {"words": extractor}).values["words"]]
-        source = "Whisper"
+        found = study.extract(clips, {"words": extractor})
+        heard = dict(zip(found.clips.audio_key, map(str, found.values["words"])))
+        texts, source = [heard.get(key, "") for key in clips.audio_key], "Whisper"
     fixed = share_fixed(texts, clips.sentiment) > .5
     return Words(texts, source, encoder, FIXED if fixed else "")
 
-# %% ../../../nbs/78i_sentiment_additions.ipynb #24d5c8d3
+# %% ../../../nbs/78i_sentiment_additions.ipynb #250d6d8d
 def embed_words(study: Study,
                 words: Words,
                 clips: pd.DataFrame,       # audio_key
@@ -120,7 +121,7 @@ def describe_words(words: Words, clips: pd.DataFrame) -> str:
             f"**{share:.0%} of the clips say what is said in all three sentiments**"
             + (f"; {words.reason}." if words.reason else "."))
 
-# %% ../../../nbs/78i_sentiment_additions.ipynb #4ba7802c
+# %% ../../../nbs/78i_sentiment_additions.ipynb #c5e86d5c
 def shuffle_clips(segments: Segments, seed: int) -> dict[str, str]:     # clip's key -> another clip's key
     "The clips of each voice in random order."
     rng, other = np.random.default_rng(seed), {}
@@ -140,7 +141,7 @@ def add_words(segments: Segments,
     own = with_features(segments, made)
     return with_features(own, {f"MFCC and {name}": join_features(own, MFCC, name) for name in made})
 
-# %% ../../../nbs/78i_sentiment_additions.ipynb #e499b656
+# %% ../../../nbs/78i_sentiment_additions.ipynb #7e798889
 UNCHANGED = "unchanged"
 
 def cut_copies(study: Study,
@@ -181,7 +182,7 @@ def add_copies(split: Split,
     longer = Split(split.name, np.concatenate(train), split.validation, split.test)
     return longer, dict(X=X, labels=labels)
 
-# %% ../../../nbs/78i_sentiment_additions.ipynb #4d91dc60
+# %% ../../../nbs/78i_sentiment_additions.ipynb #db235ce0
 def note_choices(study: Study) -> None:
     "Note the values that the paper's advice leaves open."
     low, high = prosody.LOWEST, prosody.HIGHEST
