@@ -6,14 +6,14 @@
 __all__ = ['HOP', 'PITCH_WINDOW', 'LEVEL_WINDOW', 'LOWEST', 'HIGHEST', 'REFERENCE', 'PERIODIC', 'PROSODY', 'DIP', 'APART',
            'PAUSE', 'OVERLAP', 'measure_levels', 'track_prosody', 'describe_prosody', 'Prosody']
 
-# %% ../../nbs/32c_prosody.ipynb #daed2fc1
+# %% ../../nbs/32c_prosody.ipynb #5e00c0f5
 import librosa
 import numpy as np
 from scipy.signal import find_peaks
 from ..data.preparation import PREPARATION, SILENCE_DB, prepare
 from .frames import RATE, Frames
 
-# %% ../../nbs/32c_prosody.ipynb #1c0097c6
+# %% ../../nbs/32c_prosody.ipynb #61bb34c4
 HOP, PITCH_WINDOW, LEVEL_WINDOW = 256, 1024, 512   # samples at 16 kHz: 16, 64 and 32 ms
 LOWEST, HIGHEST = 65., 600.    # Hz: a low man's voice, a woman who shouts
 REFERENCE = 100.               # Hz: 0 semitones
@@ -48,7 +48,7 @@ def track_prosody(signal: np.ndarray,     # (n,) at 16 kHz
     semitones = np.where(voiced, 12 * np.log2(pitch / REFERENCE), np.nan)
     return np.stack([semitones, levels], axis=1).astype(np.float32)
 
-# %% ../../nbs/32c_prosody.ipynb #a38fc217
+# %% ../../nbs/32c_prosody.ipynb #d3336655
 PROSODY = {"pitch median": "semitones above 100 Hz", "pitch spread": "semitones, standard deviation",
            "pitch range": "semitones, 10th to 90th percentile", "pitch slope": "semitones a second",
            "level": "dB below the loudest frame, median", "level spread": "dB, standard deviation",
@@ -81,7 +81,7 @@ def describe_prosody(tracks: np.ndarray,     # (t, 2) of `track_prosody`, of a c
             silent.mean(), voiced.mean()]
     return np.array([*_describe_pitch(pitch), *rest], dtype=np.float32)
 
-# %% ../../nbs/32c_prosody.ipynb #2a672bde
+# %% ../../nbs/32c_prosody.ipynb #db10fb94
 OVERLAP = PITCH_WINDOW // HOP - 1    # frames at a cut whose windows would reach into both segments
 
 class Prosody(Frames):
@@ -90,7 +90,8 @@ class Prosody(Frames):
                  workers: int = 2):              # threads
         self.prepared, self.workers, self.rate = prepared, workers, RATE / HOP
         self.identity = dict(extractor="prosody", windows=[HOP, PITCH_WINDOW, LEVEL_WINDOW],
-                             pitch=[LOWEST, HIGHEST, REFERENCE, PERIODIC], silence=SILENCE_DB,
+                             pitch=[LOWEST, HIGHEST, REFERENCE, PERIODIC],
+                             voicing="correlation of centred frames", silence=SILENCE_DB,
                              prepared=PREPARATION if prepared else None, librosa=librosa.__version__)
 
     def frames(self, signal: np.ndarray) -> np.ndarray:   # (t, 2)
