@@ -20,7 +20,7 @@ SMALL = {
     ),
     "03": dict(n_seeds="1", trials="4"),
     "04": dict(n_seeds="1", epochs="1"),
-    "05": dict(n_seeds="1", encoder_clips="9", end_epochs="2", advice_epochs="1"),
+    "05": dict(n_seeds="1", epochs="1", advice_epochs="1"),
 }
 
 

@@ -1,4 +1,5 @@
 """Paper 05: splits do not leak, ways to split compare, the MLP is scikit-learn's, a bad clip is listed."""
+from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,10 +15,10 @@ from ser_study.settings import StudyError
 from ser_study.study.fits import Task, task_key
 from ser_study.study.sentiment import segments as segments_module
 from ser_study.study.fits import Predictions
-from ser_study.study.sentiment.fits import MLP, Fitted, count_answers
+from ser_study.study.sentiment.fits import MLP, Fitted, compare_models, count_answers
 from ser_study.study.sentiment.questions import GAIN, KINDS, LEAKAGE, compare_ways
 from ser_study.study.sentiment.recordings import CLASSES
-from ser_study.study.sentiment.segments import Segments, balance_clips, encode_segments
+from ser_study.study.sentiment.segments import Segments, add_encoders, balance_clips
 from ser_study.study.sentiment.splits import (PROTOCOLS, WAYS, count_siblings, keep_segments,
                                               split_by_protocol, split_by_way, way_folds)
 from ser_study.study.sentiment.tables import name_scores
@@ -196,16 +197,16 @@ def test_counts_and_scores_of_two_seeds_by_hand():
     assert scores["UA test"] == pytest.approx(((1 / 2 + 1 + 1) / 3 + 1 / 2) / 2)
 
 class MadeEncoder:
-    "Three layers of constants; cannot measure `short`, and cuts `long` into one segment too many."
+    "Means of seven layers; cannot measure `short`, and cuts `long` into one segment too many."
     identity = dict(extractor="made")
     def compute(self, paths):
         for number, path in enumerate(paths):
-            value = np.full((3 if path == "long" else 2, 3, 6, 4), number, np.float16)
+            value = np.full((3 if path == "long" else 2, 7, 4), number, np.float32)
             yield number, StudyError("short: too short") if path == "short" else value
 
 class MadeStudy:
     "A study that measures without a run."
-    settings = None
+    settings = SimpleNamespace(checkpoints={})
     def __init__(self, folder): self.store, self.defects = FeatureStore(folder), []
     def add_defects(self, defects): self.defects += defects.values.tolist()
     def extract(self, clips, extractors):
@@ -214,14 +215,30 @@ class MadeStudy:
         return found
 
 def test_a_clip_that_cannot_be_encoded_costs_itself_and_is_listed(tmp_path, monkeypatch):
-    monkeypatch.setattr(segments_module, "build_encoder", lambda name, settings: MadeEncoder())
+    monkeypatch.setattr(segments_module, "build_encoder", lambda *given: MadeEncoder())
     names = ["good", "short", "long", "fine"]
     table = pd.DataFrame(dict(clip=np.repeat(range(4), 2), segment=[0, 1] * 4, utterance=np.repeat(names, 2),
                               audio_key=np.repeat(names, 2), speaker="one", sentiment="neutral"))
     clips = pd.DataFrame(dict(clip=range(4), utterance=names, audio_key=names, path=names))
     study = MadeStudy(tmp_path)
-    encoded = encode_segments(study, Segments(table, {}, True), clips, {"made": "Made"})
+    encoders = {"whisper-untrained": "untrained Whisper"}
+    encoded = add_encoders(study, Segments(table, {}, True), clips, encoders)
     assert encoded.table.utterance.tolist() == ["good", "good", "fine", "fine"]
     assert [row[:2] for row in study.defects] == [["short", "no features"], ["long", "segments differ"]]
-    assert [vector.tolist() for vector in encoded.features["Made, layer 6"]] == [[0] * 4] * 2 + [[3] * 4] * 2
-    assert encoded.features["Made"][0].shape == (3, 4), "frames averaged in pairs"
+    layers = [f"untrained Whisper, layer {number}" for number in range(7)]
+    assert list(encoded.features) == layers
+    assert [vector.tolist() for vector in encoded.features[layers[6]]] == [[0] * 4] * 2 + [[3] * 4] * 2
+
+def test_a_model_with_fewer_repetitions_is_paired_in_those_that_both_have():
+    table = pd.DataFrame(dict(clip=range(6), audio_key=list("abcdef"), speaker="one", sentiment=CLASSES * 2))
+    parts = []
+    for name, seeds in (("MLP", 4), ("BiLSTM", 2)):
+        for seed in range(seeds):
+            right = np.eye(3)[[0, 1, 2] * 2] if name == "MLP" and seed < 2 else np.eye(3)[[0] * 6]
+            part = pd.DataFrame(right, columns=["p_0", "p_1", "p_2"])
+            parts.append(part.assign(row=range(6), configuration=name, split="s", seed=seed))
+    answers = Predictions(pd.concat(parts, ignore_index=True), [])
+    fitted = Fitted("paper", Segments(table, {}, True), dict.fromkeys(("MLP", "BiLSTM"), {}), answers)
+    found = compare_models(fitted, "MLP", "BiLSTM")
+    assert (found["value"], found["repetitions"]) == (pytest.approx(2 / 3), 2)
+    assert (found["collapsed"], found["fits"]) == (2, 2), "every BiLSTM gives one answer to everything"

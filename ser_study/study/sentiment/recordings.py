@@ -124,14 +124,17 @@ def _noise_gap(noisy: pd.Series, positive: pd.Series) -> float:
     "Share of noisy clips among the positive ones, minus that among the others."
     return float(noisy[positive].mean() - noisy[~positive].mean())
 
-def compare_noise(quality: pd.DataFrame, seed: int) -> Interval | float:
-    "How much more often a positive clip is noisy; with few voices a number without an interval."
+def compare_noise(quality: pd.DataFrame, seed: int) -> Interval:
+    "How much more often a positive clip is noisy than another one."
     noisy, positive = is_noisy(quality), quality.sentiment == "positive"
-    value, voices, rng = _noise_gap(noisy, positive), quality.speaker.unique(), np.random.default_rng(seed)
-    if len(voices) < FEW: return value
-    halves = [quality.speaker.isin(rng.permutation(voices)[:len(voices) // 2]) for _ in range(HALVES)]
-    by_half = np.array([_noise_gap(noisy[half], positive[half]) for half in halves])
-    return refit_interval(value, by_half, len(voices))
+    voices, rng = quality.speaker.nunique(), np.random.default_rng(seed)
+    units = quality.speaker if voices >= FEW else pd.Series(quality.index, quality.index)
+    names, by_half = units.unique(), []
+    for _ in range(HALVES):
+        half = units.isin(rng.permutation(names)[:len(names) // 2])
+        by_half.append(_noise_gap(noisy[half], positive[half]))
+    found = refit_interval(_noise_gap(noisy, positive), np.array(by_half), len(names))
+    return found._replace(units=voices)
 
 def noise_results(quality: pd.DataFrame, seed: int) -> list[dict]:
     "A row of results.csv: noisy clips, positive minus the others (paper 05, section V.A)."

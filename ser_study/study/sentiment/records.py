@@ -10,18 +10,20 @@ import pandas as pd
 from ...data.corpora import CORPORA
 from ...data.utterances import Reading
 from ...evaluation.published import kind_of_result
+from ...features.checkpoints import fingerprint
+from ...features.models import checkpoint_of
 from ...protocol.audit import Leakage
 from ..essay import Study
 from ..runs import about_corpora
-from .fits import BILSTM, MLP, count_folds
+from .fits import AS_PRINTED, BILSTM, MLP, count_folds, count_network_seeds
 from .recordings import CLASSES
-from .segments import ENCODERS, LAYERS
+from .segments import ENCODERS, RUN, list_layers
 from .splits import CONTROL, SHARES, VALIDATION
 
 # %% ../../../nbs/78g_sentiment_records.ipynb #4f5bdce9
 def list_assumptions(encoders: dict[str, str],      # checkpoint -> its name in tables
                      hubert: str,                   # the checkpoint of profile `paper`
-                     folds: int, repetitions: int, short_seconds: float,
+                     folds: int, repetitions: int, network_seeds: int, short_seconds: float,
                      ) -> list[tuple[str, str, str]]:
     "What is assumed, the value, and why."
     return [
@@ -36,7 +38,8 @@ def list_assumptions(encoders: dict[str, str],      # checkpoint -> its name in 
          "not given; its printed scores imply a test of 15 to 30 %"),
         ("split, corrected", f"{folds} folds; {VALIDATION:.0%} of what is left to train on validates",
          "every clip or voice is tested once in each repetition"),
-        ("repetitions", repetitions, "each seed draws splits, initial weights and order anew"),
+        ("repetitions", f"{repetitions}; of BiLSTMs the first {network_seeds}",
+         "each seed draws splits, initial weights and order anew; BiLSTMs take long to train"),
         ("question 1", f"segments of at most {short_seconds} s; {CONTROL:.0%} of the clips keep one segment",
          "most clips then have three segments or more; a clip of one segment has nothing to leak"),
         ("MFCC", "20, every 32 ms in windows of 128 ms (librosa's default hop and window in samples, at "
@@ -46,15 +49,20 @@ def list_assumptions(encoders: dict[str, str],      # checkpoint -> its name in 
          "hidden 128 and ReLU are given, nothing else; 'two layers' is read as one hidden layer of 128 and "
          "the output, as the code it describes has it"),
         ("BiLSTM", f"hidden 128, mean pooling, Adam 0.001, {BILSTM['recipe']}",
-         "hidden 128, average pooling and a stop after 3-4 epochs are given"),
+         "hidden 128 and average pooling are given, and a stop when the validation loss stays flat"),
+        ("BiLSTM as printed", f"{AS_PRINTED}", "the paper's curve ends after 3 to 4 epochs"),
+        ("logistic regression", "standardised vectors; its strength has the lowest validation loss",
+         "named without parameters in section VII.B"),
         ("pooling", "mean in Tables 3 to 5, attention in question 2",
          "title and tables say attention; equation, loss curve's text and advice say mean"),
         ("class weights", "inverse frequency", "no formula is given"),
         ("Table 2's vectors", "mean MFCCs of a segment, not standardised",
          "not given; their distances fit the printed bounds"),
-        ("speech encoders", f"{', '.join(encoders.values())}, layers {LAYERS}, the last in the tables, "
-         "frames averaged in pairs for the BiLSTM",
+        ("speech encoders", "; ".join(f"{label}, layers {list_layers(label)}" for label in encoders.values()),
          f"no checkpoint and no layer is given; profile 'paper' takes {hubert}"),
+        ("layer of the tables", "the last one", "a convention for every encoder; no score was looked at"),
+        ("frames of an encoder", f"means over {RUN} of them",
+         "on all 50 a second a BiLSTM would train four times as long"),
         ("sentiments", "happiness positive; anger, sadness, fear, disgust negative; neutral, calm neutral; "
          "surprise left out", "the Albanian recordings are not published; another corpus stands in")]
 
@@ -62,19 +70,25 @@ def list_assumptions(encoders: dict[str, str],      # checkpoint -> its name in 
 def note_assumptions(study: Study, encoders: dict[str, str]) -> None:
     "Note them all in the study."
     listed = list_assumptions(encoders, study.settings.checkpoints["hubert"], count_folds(study),
-                              len(study.seeds), study.parameters["short_seconds"])
+                              len(study.seeds), count_network_seeds(study),
+                              study.parameters["short_seconds"])
     for assumption in listed: study.assume(*assumption)
 
 # %% ../../../nbs/78g_sentiment_records.ipynb #4a9a4eb4
 def judge_comparability(study: Study,
                         reading: Reading,              # of all corpora, before any clip is left out
                         lead: str,                     # the checkpoint that leads
-                        all_encoded: bool,             # whether the encoders got every clip
+                        all_fitted: bool,              # whether the models got every clip
                         ) -> str:                      # reproduction, replication or demo
     "How this run's numbers may stand beside the paper's."
     sizes = reading.utterances.corpus.value_counts()
     whole = all(key in CORPORA and sizes.get(key, 0) >= CORPORA[key].count for key in study.corpora)
-    return kind_of_result(set(study.corpora), whole and all_encoded, lead == "hubert", {"albanian"})
+    return kind_of_result(set(study.corpora), whole and all_fitted, lead == "hubert", {"albanian"})
+
+def _name_checkpoint(name: str, study: Study) -> str:
+    "A checkpoint as run.json names it; a folder by the hash of what it holds."
+    checkpoint = checkpoint_of(name, study.settings)
+    return fingerprint(checkpoint) if name == "whisper" else checkpoint
 
 def gather_facts(study: Study,
                  reading: Reading,
@@ -85,6 +99,6 @@ def gather_facts(study: Study,
     "What run.json keeps of paper 05: seeds, classes, checkpoints, corpora, leakage."
     shared = {protocol: dict(checked=found.checked, shared=found.table.to_dict("records"))
               for protocol, found in leakage.items()}
-    checkpoints = {name: study.settings.checkpoints.get(name, name) for name in encoders}
+    checkpoints = {name: _name_checkpoint(name, study) for name in encoders}
     return dict(seeds=study.seeds, classes=CLASSES, checkpoints=checkpoints,
                 corpora=about_corpora(reading.utterances, clips), leakage=shared)
