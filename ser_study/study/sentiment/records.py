@@ -46,7 +46,7 @@ def assume_data(folds: int, repetitions: int, network_seeds: int, short_seconds:
         ("sentiments", "happiness positive; anger, sadness, fear, disgust negative; neutral, calm neutral; "
          "surprise left out", "the Albanian recordings are not published; another corpus stands in")]
 
-# %% ../../../nbs/78g_sentiment_records.ipynb #e83a1dde
+# %% ../../../nbs/78g_sentiment_records.ipynb #189bb702
 def assume_models(encoders: dict[str, str],      # checkpoint -> its name in tables
                   hubert: str,                   # the checkpoint of profile `paper`
                   recipe: dict,                  # of BiLSTMs
@@ -69,7 +69,7 @@ def assume_models(encoders: dict[str, str],      # checkpoint -> its name in tab
         ("class weights", "inverse frequency", "no formula is given"),
         ("speech encoders", "; ".join(f"{label}, layers {list_layers(label)}" for label in encoders.values()),
          f"no checkpoint and no layer is given; profile 'paper' takes {hubert}"),
-        ("layer of the tables", "the last one", "a convention for every encoder, not the one that scores best"),
+        ("layer of the tables", "the last one", "a convention for all encoders, not the best one"),
         ("frames of an encoder", f"means over {RUN} of them",
          "on all 50 a second a BiLSTM would train four times as long")]
 
