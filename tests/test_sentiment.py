@@ -228,6 +228,8 @@ def test_a_clip_that_cannot_be_encoded_costs_itself_and_is_listed(tmp_path, monk
     layers = [f"untrained Whisper, layer {number}" for number in range(7)]
     assert list(encoded.features) == layers
     assert [vector.tolist() for vector in encoded.features[layers[6]]] == [[0] * 4] * 2 + [[3] * 4] * 2
+    again = add_encoders(study, encoded, clips, encoders)
+    assert again.table.equals(encoded.table), "a clip that was left out is not asked for again"
 
 def test_a_model_with_fewer_repetitions_is_paired_in_those_that_both_have():
     table = pd.DataFrame(dict(clip=range(6), audio_key=list("abcdef"), speaker="one", sentiment=CLASSES * 2))

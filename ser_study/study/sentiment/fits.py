@@ -121,6 +121,7 @@ class Fitted(NamedTuple):
         shared = set(tables[0].seed) & set(tables[1].seed)
         return tuple(count_answers(self.segments, table[table.seed.isin(shared)]) for table in tables)
 
+# %% ../../../nbs/78c_sentiment_fits.ipynb #dbf31b54
 def compare_models(fitted: Fitted, first: str, second: str,
                    metric: str = "UA",      # a key of METRICS
                    ) -> dict:               # a row for `decide_verdicts`
@@ -144,6 +145,7 @@ def count_network_seeds(study: Study) -> int:
     "The parameter `network_seeds`; where it is 0, two on demo corpora and five on others."
     return study.given("network_seeds", demo=2, real=5)
 
+# %% ../../../nbs/78c_sentiment_fits.ipynb #67c93d75
 def fit_models(study: Study,
                segments: Segments,
                configurations: dict[str, dict],

@@ -189,7 +189,7 @@ def weight_results(weights: pd.DataFrame, n: int) -> list[dict]:
     return [result("Class weights", f"all clips: {r.model}", f"{r.metric}, with minus without", "corrected",
                    interval_of(r._asdict()), n) for r in weights.itertuples()]
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #b977a890
+# %% ../../../nbs/78e_sentiment_questions.ipynb #f77027ce
 CLASSIFIERS = ("MLP(128)", "logistic regression", "BiLSTM")
 USUAL = ("MFCC", "MFCC with deltas", EGEMAPS)
 
@@ -217,7 +217,7 @@ def input_results(inputs: pd.DataFrame,       # of `compare_inputs`
         rows.append(result("Encoder", name, f"UA, minus {r.against}", protocol, interval_of(r._asdict()), n))
     return rows
 
-# %% ../../../nbs/78e_sentiment_questions.ipynb #f7718e20
+# %% ../../../nbs/78e_sentiment_questions.ipynb #34b3768f
 def compare_pairs(fitted: Fitted,
                   pairs: dict[str, tuple[str, str]],    # what is compared -> two configurations
                   metric: str = "UA") -> pd.DataFrame:  # what, first, second, the columns of verdicts
@@ -331,6 +331,7 @@ def answer_gap(fitted: Fitted, changes: pd.DataFrame) -> list[str]:
         lines.append(f"- **Question 2, {r.model}** {effect} against *{r.against}*: {_write(r)}.")
     return lines
 
+# %% ../../../nbs/78e_sentiment_questions.ipynb #3d5aa11b
 def answer_inputs(inputs: pd.DataFrame,     # of `compare_inputs`, of the protocols
                   lead: str) -> list[str]:
     "Lines of Markdown that answer question 3: the encoder against MFCC and against its untrained twin."
@@ -349,7 +350,8 @@ def describe_limits(lead: str, segments: Segments) -> str:
     voices, trained = len(set(segments.voices)), ""
     if "Whisper" in lead: trained = (" Whisper is trained on transcripts, with supervision: it stands for *a "
                                      "pretrained speech encoder* and says nothing of self-supervision.")
-    return f"- **Limits:** {voices} voices; intervals speak of {name_scope(voices)}.{trained}"
+    count = f"{voices} voices" if voices > 1 else "one voice"
+    return f"- **Limits:** {count}; intervals speak of {name_scope(voices)}.{trained}"
 
 def write_answer(demo: bool, lines: list[str]) -> str:
     "Markdown for the first screen."

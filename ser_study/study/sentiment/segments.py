@@ -271,7 +271,7 @@ def encode_segments(study: Study,
                     extractors: dict,              # name -> extractor of (segments, ...) of a clip
                     ) -> Segments:                 # with the extractors' values as features, by name
     "Segments with what each extractor says of them. Clips that cannot be measured are listed and left out."
-    found = study.extract(clips, extractors)
+    found = study.extract(clips[clips["clip"].isin(segments.table["clip"])], extractors)
     uneven = uneven_cuts(segments, found.clips, found.values)
     study.add_defects(uneven)
     position = {clip: row for row, clip in enumerate(found.clips["clip"]) if clip not in uneven.index}
@@ -281,7 +281,7 @@ def encode_segments(study: Study,
             for name, values in found.values.items()}
     return Segments(encoded.table, encoded.features | made, segments.alone)
 
-# %% ../../../nbs/78a_sentiment_segments.ipynb #4a23870c
+# %% ../../../nbs/78a_sentiment_segments.ipynb #76269844
 def add_encoders(study: Study,
                  segments: Segments,
                  clips: pd.DataFrame,              # of `balance_clips`
