@@ -247,14 +247,14 @@ def _spectral_rows(names: list[str]) -> list[str]:   # of `SpectralStatistics`
     "The features behind the names of statistics: mfcc behind mfcc_3_mean."
     return sorted({name.rsplit("_", 1)[0].rstrip("0123456789").rstrip("_") for name in names})
 
+# %% ../../../nbs/74a_clustering_data.ipynb #3c7d9e14
 def note_assumptions(study: Study, material: Material,
-                     chosen: dict,           # clusters, min_cluster_size
+                     chosen: dict,           # clusters, min_cluster_size, n_neighbors, min_dist
                      spectral: list[str],    # names of librosa's statistics
                      ) -> None:
     "Tell the study each value that the paper does not give."
-    p = study.parameters
     models = list(dict.fromkeys(name.split(" of ")[0] for name in material.text))
-    planar = f"n_components 2, n_neighbors {p['n_neighbors']}, min_dist {p['min_dist']}"
+    planar = f"n_components 2, n_neighbors {chosen['n_neighbors']}, min_dist {chosen['min_dist']}"
     rows = ", ".join(_spectral_rows(spectral))
     statistics = f"mean and standard deviation over time of {rows}; {len(spectral)} values"
     spoken = material.clips.language.dropna().unique()
@@ -270,7 +270,7 @@ def note_assumptions(study: Study, material: Material,
         ("refits on half of the speakers", "with the same UMAP, K and min_cluster_size",
          "the paper has no intervals; half of the clips with the same values is a coarser clustering"),
         ("librosa features", statistics, "the paper names MFCCs and 'a variety of acoustic features'"),
-        ("pooling of token embeddings", p["pooling"], "not given"),
+        ("pooling of token embeddings", study.parameters["pooling"], "not given"),
         ("transcripts", ", ".join(material.words),
          "the paper names wav2vec 2.0 but no checkpoint; Whisper base was trained on transcripts"),
         ("text models", ", ".join(models),

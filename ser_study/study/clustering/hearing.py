@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['GROUPS', 'SHOWN', 'GAP', 'count_errors', 'rate_of', 'word_error_rates', 'select_rates', 'rate_rows', 'tell_rates']
 
-# %% ../../../nbs/74m_clustering_hearing.ipynb #28ddd635
+# %% ../../../nbs/74m_clustering_hearing.ipynb #ca62d737
 import numpy as np, pandas as pd
 from ...evaluation.intervals import FEW, Interval, adjust, student_interval
 from ...features.transcripts import word_errors
 from .data import Material
 from ..essay import result
 
-# %% ../../../nbs/74m_clustering_hearing.ipynb #822b23ff
+# %% ../../../nbs/74m_clustering_hearing.ipynb #bb92f221
 def count_errors(material: Material,
                  source: str) -> pd.DataFrame:   # words and errors of each clip, with what is known of it
     "Errors of one recogniser in the clips whose words are known."
@@ -42,7 +42,7 @@ def rate_of(clips: pd.DataFrame,                      # of `count_errors`
     sums = [part.groupby("speaker")[["said", "errors"]].sum() for part in parts]
     return _over_speakers(pd.concat(sums, axis=1).fillna(0).to_numpy(float), _rate)
 
-# %% ../../../nbs/74m_clustering_hearing.ipynb #b990fb43
+# %% ../../../nbs/74m_clustering_hearing.ipynb #9d08609a
 GROUPS = ("emotion", "sex")
 
 def _describe(source: str, name: str, clips: pd.DataFrame, others: pd.DataFrame | None) -> dict:
@@ -67,7 +67,7 @@ def word_error_rates(material: Material) -> pd.DataFrame:
                     rows.append(_describe(source, f"{corpus}, {value}", clips[mine], clips[~mine]))
     return adjust(pd.DataFrame(rows), "transcripts") if rows else pd.DataFrame()
 
-# %% ../../../nbs/74m_clustering_hearing.ipynb #5bfe455a
+# %% ../../../nbs/74m_clustering_hearing.ipynb #d61a093d
 SHOWN = ["transcripts", "group", "clips", "speakers", "words", "wer", "wer_low", "wer_high"]
 GAP = dict(value="less the others", low_holm="low", high_holm="high")
 
@@ -84,6 +84,7 @@ def rate_rows(rates: pd.DataFrame) -> list[dict]:
                             row["clips"]))
     return found
 
+# %% ../../../nbs/74m_clustering_hearing.ipynb #5d1c8b7f
 def _write_rate(row) -> str:   # a row of `word_error_rates`
     "`toy 0.281 [0.207, 0.355]`."
     bounds = "" if np.isnan(row.wer_low) else f" [{max(row.wer_low, 0):.3f}, {row.wer_high:.3f}]"

@@ -56,6 +56,7 @@ def index_rows(clusterings: RefittedClusterings, material: Material) -> list[dic
                            printed.stands_for))
     return rows
 
+# %% ../../../nbs/74b_clustering_tables.ipynb #8a2f6c03
 def count_rows(material: Material,
                typical: pd.DataFrame,    # of `typical_transcripts`
                ) -> list[dict]:
