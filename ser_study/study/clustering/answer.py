@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FURTHER', 'DEMO', 'tell_nesting', 'tell_crossing', 'tell_density', 'tell_voices', 'tell_limits', 'write_answer']
 
-# %% ../../../nbs/74n_clustering_answer.ipynb #4aa116ba
+# %% ../../../nbs/74n_clustering_answer.ipynb #6bbf492a
 import numpy as np, pandas as pd
 from sklearn.metrics import adjusted_mutual_info_score
 from .data import Material
@@ -13,7 +13,7 @@ from .fits import LEADING_VOICE
 from .questions import THIRD, tell_factors, tell_gains, write_finding
 from .tables import list_places, name_place
 
-# %% ../../../nbs/74n_clustering_answer.ipynb #640ec2cb
+# %% ../../../nbs/74n_clustering_answer.ipynb #9f1f5d7e
 def tell_nesting(clips: pd.DataFrame) -> str:
     "How much the corpus tells about the sentence; empty for one corpus, or where sentences are unknown."
     known = clips.dropna(subset=["sentence"])
@@ -34,7 +34,7 @@ def tell_crossing(clips: pd.DataFrame) -> str:
             "are crossed more evenly than chance would, and an AMI just below 0 in the tables says no more "
             "than 0.")
 
-# %% ../../../nbs/74n_clustering_answer.ipynb #cda29c9d
+# %% ../../../nbs/74n_clustering_answer.ipynb #a7bdd8a6
 FURTHER = .1   # share of clips in further groups, below which there is one group and noise
 
 def _value(table: pd.DataFrame, row: str, column: str, protocol: str) -> float:
@@ -61,7 +61,7 @@ def tell_density(noise: pd.DataFrame,         # of `noise_findings`
     keys = noise[["row", "protocol"]].drop_duplicates()
     return "\n".join(_tell_groups(noise, places, *key) for key in keys.itertuples(index=False))
 
-# %% ../../../nbs/74n_clustering_answer.ipynb #21116471
+# %% ../../../nbs/74n_clustering_answer.ipynb #fe2ef87f
 def tell_voices(compared: pd.DataFrame,    # of `judge_differences`
                 places: pd.DataFrame,      # of `probe_places`
                 material: Material) -> str:
@@ -83,19 +83,20 @@ def tell_voices(compared: pd.DataFrame,    # of `judge_differences`
             told.append(f"- **{place}**: AMI with the emotion {said}; {less}.")
     return "\n".join(told)
 
-# %% ../../../nbs/74n_clustering_answer.ipynb #cc29b243
+# %% ../../../nbs/74n_clustering_answer.ipynb #f94e3359
 DEMO = ("*These recordings are synthesised: the numbers show that the study runs, and say nothing about "
         "emotions.*")
 
 def tell_limits(material: Material) -> str:
     "What the numbers cannot say, in Markdown."
     clips, trained = material.clips, "Whisper" in material.voice
-    sentences = clips.sentence.nunique()
+    emotions = clips.groupby("sentence").emotion.nunique()   # with which each sentence was read
+    fixed = (f" {len(emotions)} fixed sentences were read, each with {emotions.mean():.1f} emotions on "
+             "average: what is said can hardly tell an emotion.") * bool(emotions.mean() > 1.5)
     ears = (" Whisper was trained on transcripts: it stands for a pretrained speech encoder, not for "
             "self-supervised ones such as wav2vec 2.0.") if trained else ""
     models = ", ".join(dict.fromkeys(name.split(" of ")[0] for name in material.text))
-    return (f"**Limits.** {len(set(material.speakers))} speakers act emotions in {sentences} fixed "
-            f"sentences, so what is said cannot tell an emotion. The text models are {models}.{ears}")
+    return f"**Limits.** {len(set(material.speakers))} speakers.{fixed} The text models are {models}.{ears}"
 
 def write_answer(gains: pd.DataFrame,        # of `judge_rows`
                  factors: pd.DataFrame,      # of `judge_factors`
