@@ -164,7 +164,7 @@ def plot_layers(results: list[dict],            # of `layer_results`
             axis.axhline(value, color=f"C{number}", lw=1, ls="--", label=other)
             axis.axhspan(low, high, color=f"C{number}", alpha=.1, lw=0)
         axis.axhline(1 / 3, color="0.6", lw=.8, ls=":")
-        axis.set(title=f"{model}, {protocol} protocol", xlabel="layer" if row else "")
+        axis.set(title=f"{model}, {protocol} protocol", xlabel="layer" if row else "", ylim=(0, 1))
     for axis in axes[:, 0]: axis.set_ylabel("UA")
     axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, .5), frameon=False)
     return figure
