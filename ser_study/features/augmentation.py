@@ -14,7 +14,9 @@ from .frames import RATE, Frames
 from ..settings import StudyError, nearest
 
 # %% ../../nbs/32d_augmentation.ipynb #6964e4d1
-SNR, SEMITONES, SPEED = 20., 1., .1     # dB; up or down; a tenth faster or slower
+SNR = 20.        # dB
+SEMITONES = 1.   # up or down
+SPEED = .1       # a tenth faster or slower
 WINDOW = 1024                           # samples (64 ms) of the phase vocoder, which moves pitch and speed
 
 def add_noise(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:   # (n,) float32, both

@@ -97,7 +97,8 @@ MEASURES = {"silhouette": "silhouette (higher is better)",
             "davies_bouldin": "Davies-Bouldin (lower is better)",
             "AMI with emotion": "AMI with the emotion", "AMI with sentence": "AMI with the sentence"}
 
-SHUFFLED, BEYOND = NULLS[2], "words less shuffled words"
+SHUFFLED = NULLS[2]
+BEYOND = "words less shuffled words"
 
 def read_measure(fits: LeanFits, clips: pd.DataFrame, protocol: str, one: Clusterings, side: Side, k: int,
                  what: str) -> float:    # one of MEASURES

@@ -10,8 +10,7 @@ import pandas as pd
 from ...data.corpora import CORPORA
 from ...data.utterances import Reading
 from ...evaluation.published import kind_of_result
-from ...features.checkpoints import fingerprint
-from ...features.models import checkpoint_of
+from ...features.models import published_name
 from ...protocol.audit import Leakage
 from ..essay import Study
 from ..runs import about_corpora
@@ -92,11 +91,6 @@ def judge_comparability(study: Study,
     whole = all(key in CORPORA and sizes.get(key, 0) >= CORPORA[key].count for key in study.corpora)
     return kind_of_result(set(study.corpora), whole and all_fitted, lead == "hubert", {"albanian"})
 
-def _name_checkpoint(name: str, study: Study) -> str:
-    "A checkpoint as run.json names it; a folder by the hash of what it holds."
-    checkpoint = checkpoint_of(name, study.settings)
-    return fingerprint(checkpoint) if name == "whisper" else checkpoint
-
 def gather_facts(study: Study,
                  reading: Reading,
                  clips: pd.DataFrame,                  # that were studied
@@ -106,6 +100,6 @@ def gather_facts(study: Study,
     "What run.json keeps of paper 05: seeds, classes, checkpoints, corpora, leakage."
     shared = {protocol: dict(checked=found.checked, shared=found.table.to_dict("records"))
               for protocol, found in leakage.items()}
-    checkpoints = {name: _name_checkpoint(name, study) for name in encoders}
+    checkpoints = {name: published_name(name, study.settings) for name in encoders}
     return dict(seeds=study.seeds, classes=CLASSES, checkpoints=checkpoints,
                 corpora=about_corpora(reading.utterances, clips), leakage=shared)

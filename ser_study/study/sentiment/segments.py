@@ -19,10 +19,9 @@ import pandas as pd
 from ...data.preparation import PREPARATION
 from ...data.screening import DEFECT
 from ...evaluation.intervals import FEW
-from ...features.checkpoints import pull
 from ...features.frames import average_runs
 from ...features.functionals import RATE, Functionals, measure
-from ...features.models import checkpoint_of
+from ...features.models import checkpoint_of, fetch_checkpoint
 from ...features.segments import (BANDS, OVERLAP, cut, heterogeneity, heterogeneity_table, summary,
                                          with_deltas)
 from ...features.speech_models import SpeechEncoder, cut_signals
@@ -190,9 +189,7 @@ TRAINED = "hubert,hubert-untrained,wav2vec2-base,wav2vec2-untrained,wavlm,wavlm-
 def choose_encoders(study: Study) -> dict[str, str]:   # checkpoint -> its name in tables; the first one leads
     "The encoders of the parameter `encoders`. A missing checkpoint is fetched now, before any other work."
     chosen = study.choices("encoders", ENCODERS, "speech encoder", demo=BASE, paper=TRAINED)
-    for name in chosen:
-        checkpoint = checkpoint_of(name, study.settings)
-        if "@" in checkpoint: pull(checkpoint)
+    for name in chosen: fetch_checkpoint(name, study.settings)
     return {name: ENCODERS[name] for name in chosen}
 
 def list_layers(label: str) -> tuple[int, ...]:     # a value of ENCODERS
