@@ -288,9 +288,9 @@ def summarise_leakage(differences: pd.DataFrame) -> list[str]:
     for what, part in differences[differences.what.isin(GAINS)].groupby("what", sort=False):
         said, r = [_say_gain(row) for row in part.itertuples()], part.loc[part.value.fillna(-1).idxmax()]
         there, nothing = said.count("is there"), sum("nothing is left" in text for text in said)
-        lines.append(f"- **Question 1, {GAINS[what]}:** it is there in {there} of {len(part)} comparisons, "
-                     f"in {nothing} nothing is left. The largest is {_write(r)} UA ({r.scope}, {r.model}; "
-                     f"{name_scope(r.units)}).")
+        lines.append(f"- **Question 1, {GAINS[what]}:** shown in {there} of {len(part)} comparisons, "
+                     f"too small to matter in {nothing}. The largest is {_write(r)} UA "
+                     f"({r.scope}, {r.model}; {name_scope(r.units)}).")
     return lines
 
 def answer_leakage(differences: pd.DataFrame) -> list[str]:
