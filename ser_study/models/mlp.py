@@ -78,7 +78,7 @@ def fit_logistic(X: np.ndarray, labels: np.ndarray,        # (n, d) and (n,) cla
     X = StandardScaler().fit(X[train]).transform(X)
     y, known = labels[train], np.arange(classes)
     class_weights = dict(enumerate(WEIGHTS[weights](np.bincount(y, minlength=classes)).tolist()))
-    models = [LogisticRegression(C=C, class_weight=class_weights, max_iter=300).fit(X[train], y)
+    models = [LogisticRegression(C=C, class_weight=class_weights, max_iter=3000).fit(X[train], y)
               for C in STRENGTHS]
     losses = [float(log_loss(labels[validation], model.predict_proba(X[validation]), labels=known))
               for model in models]
