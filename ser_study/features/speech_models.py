@@ -19,6 +19,7 @@ from transformers import (AutoConfig, AutoFeatureExtractor, AutoModel, FeatureEx
 from ..data.audio import load_audio
 from .checkpoints import choose_device, fingerprint, pull
 from ..data.preparation import PREPARATION, prepare, segments
+from .whisper_weights import SIZES
 from .workers import once, over_processes
 from ..settings import StudyError, nearest
 
@@ -28,8 +29,7 @@ FAMILIES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "whisper")
 UNTRAINED = {f"{family.removesuffix('-audio')}-untrained": family for family in FAMILIES}
 
 # the default configuration of transformers is that of Whisper tiny; the other families' is base
-BASE = dict(whisper=dict(d_model=512, encoder_layers=6, decoder_layers=6, encoder_attention_heads=8,
-                         decoder_attention_heads=8, encoder_ffn_dim=2048, decoder_ffn_dim=2048))
+BASE = dict(whisper=SIZES)
 
 def _untrained(family: str) -> tuple[FeatureExtractionMixin, PreTrainedModel]:
     "The base architecture with random weights, always the same. Does not change the caller's random state."
