@@ -61,6 +61,8 @@ def read_variables(path: Path) -> dict[str, np.ndarray]:
 LAYERS = 6       # of the encoder and of the decoder
 SIZES = dict(d_model=512, encoder_layers=LAYERS, decoder_layers=LAYERS, encoder_attention_heads=8,
              decoder_attention_heads=8, encoder_ffn_dim=2048, decoder_ffn_dim=2048)   # of Whisper base
+
+# %% ../../nbs/30e_whisper_weights.ipynb #bf43aaa6
 LINEAR = {       # in model.bin -> the parts of it in transformers
     "encoder": {"self_attention/linear_0": ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
                 "self_attention/linear_1": ["self_attn.out_proj"],
