@@ -8,7 +8,7 @@ from ser_study.features import wheels
 from ser_study.features.catalogue import find_model
 from ser_study.features.models import checkpoint_of
 from ser_study.features.speech_models import SpeechEncoder
-from ser_study.features.wheels import Published, whole_folder, write_files
+from ser_study.features.wheels import Published, write_files, write_once
 from ser_study.settings import StudyError, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,8 +47,7 @@ def bare(small) -> Published:
 
 def make(model: Published, cache: Path, checkpoint: str | None = None) -> Path:
     folder = cache / "models" / model.folder
-    with whole_folder(model.title, folder) as whole: write_files(model, checkpoint, whole)
-    return folder
+    return write_once(model.title, folder, lambda whole: write_files(model, checkpoint, whole))
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -103,12 +102,12 @@ def test_two_at_once_make_one(small, tmp_path):
     "Both get the folder, and neither leaves a half."
     barrier, results = threading.Barrier(2), []
 
+    def write(folder):
+        write_files(small, None, folder)
+        barrier.wait()
+
     def one():
-        folder = tmp_path / "cache" / "models" / "small"
-        with whole_folder("Small", folder) as whole:
-            write_files(small, None, whole)
-            barrier.wait()
-        results.append(folder)
+        results.append(write_once("Small", tmp_path / "cache" / "models" / "small", write))
 
     threads = [threading.Thread(target=one) for _ in range(2)]
     for thread in threads: thread.start()
@@ -192,6 +191,8 @@ def test_pin_then_pull_then_encode(hub, pickled, tmp_path, monkeypatch):
     after = (tmp_path / "settings.ini").read_text()
     assert after.replace(f"small = nobody/small@{COMMIT}\n", "") == text
 
+    done = call(hub, "models", "pull", cwd=tmp_path)   # this hub has none of the others, which come first
+    assert done.returncode == 2 and "wavlm: " in done.stderr and "small: " not in done.stderr, done.stderr
     done = call(hub, "models", "pull", "small", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     settings = load_settings(tmp_path / "settings.ini", cache=str(tmp_path / "cache"))

@@ -283,9 +283,12 @@ def models_pull(name: Annotated[str, typer.Argument(
         raise StudyError(f"settings.ini pins no checkpoint called {name!r}; "
                          f"it has {', '.join(settings.checkpoints)}.")
     from ser_study.features.models import fetch_checkpoint
+    missed = []
     for role in [name] if name else settings.checkpoints:
         typer.echo(f"{role}: {settings.checkpoints[role]}")
-        fetch_checkpoint(role, settings)
+        try: fetch_checkpoint(role, settings)
+        except StudyError as error: missed.append(f"{role}: {error}")
+    if missed: raise StudyError("\n".join(missed))
 
 @models_app.command("pin")
 def models_pin(role: Annotated[str, typer.Argument(

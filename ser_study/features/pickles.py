@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from .checkpoints import FETCHED, pull, split_checkpoint
-from .wheels import whole_folder
+from .wheels import write_once
 from ..settings import StudyError
 
 # %% ../../nbs/30f_pickles.ipynb #4407b108
@@ -35,20 +35,21 @@ def _read_pickle(path: Path, checkpoint: str) -> dict[str, torch.Tensor]:
     return {name: weights.contiguous().clone() for name, weights in found.items()}
 
 # %% ../../nbs/30f_pickles.ipynb #9fe2c6f2
-def convert_checkpoint(checkpoint: str,   # 'repository@revision' whose weights are a pickle
-                       cache: Path) -> Path:
-    "The folder of its conversion; made where it is missing. `StudyError` where it cannot be had or written."
-    folder = converted_folder(checkpoint, cache)
-    if folder.is_dir(): return folder
+def _convert(checkpoint: str, folder: Path) -> None:
+    "Write the tensors of a checkpoint's pickle, and its other files, into a folder."
     source = pull(checkpoint, [*FETCHED, PICKLE])
     if not (source / PICKLE).is_file():
         raise StudyError(f"Checkpoint {checkpoint} has neither safetensors nor {PICKLE}.")
     with (source / PICKLE).open("rb") as stream: digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    weights = _read_pickle(source / PICKLE, checkpoint)
-    with whole_folder(checkpoint, folder) as whole:
-        save_file(weights, whole / "model.safetensors", metadata={"format": "pt"})
-        for file in sorted({file for pattern in ("*.json", "*.txt") for file in source.glob(pattern)}):
-            shutil.copyfile(file, whole / file.name)
-        told = dict(checkpoint=checkpoint, file=PICKLE, sha256=digest)
-        (whole / SOURCE).write_text(json.dumps(told, indent=1), encoding="utf-8")
-    return folder
+    save_file(_read_pickle(source / PICKLE, checkpoint), folder / "model.safetensors",
+              metadata={"format": "pt"})
+    for file in sorted({file for pattern in ("*.json", "*.txt") for file in source.glob(pattern)}):
+        shutil.copyfile(file, folder / file.name)
+    told = dict(checkpoint=checkpoint, file=PICKLE, sha256=digest)
+    (folder / SOURCE).write_text(json.dumps(told, indent=1), encoding="utf-8")
+
+def convert_checkpoint(checkpoint: str,   # 'repository@revision' whose weights are a pickle
+                       cache: Path) -> Path:
+    "The folder of its conversion; made where it is missing. `StudyError` where it cannot be had or written."
+    folder = converted_folder(checkpoint, cache)
+    return write_once(checkpoint, folder, lambda whole: _convert(checkpoint, whole))

