@@ -9,7 +9,7 @@ from ser_study.protocol.splits import Split
 from ser_study.settings import StudyError, load_settings
 from ser_study.study.fits import task_key
 from ser_study.study.texts import fits as text_fits
-from ser_study.study.texts.fits import answers_of, fit_texts
+from ser_study.study.texts.fits import Texts, answers_of, fit_texts
 from ser_study.study.texts.material import Material, list_splits, split_texts
 from ser_study.study.texts.scores import compare_alike, compare_weightings, score_results
 from ser_study.study.texts.systems import Outcome, fit_systems, name_predictions
@@ -27,7 +27,7 @@ BASELINE = dict(model="linear SVM", features=["words"])
 
 def run(folder, configurations, texts=TEXTS, labels=LABELS, splits=None, own=None):
     settings = load_settings(cache=str(folder), workers="1", device="cpu", scheduler="")
-    return fit_texts(texts, np.eye(3)[labels], configurations, splits or {1: [SPLIT]}, settings, own=own)
+    return fit_texts(Texts(texts, np.eye(3)[labels]), configurations, splits or {1: [SPLIT]}, settings, own=own)
 
 
 def test_both_kinds_in_one_table(tmp_path):

@@ -39,7 +39,7 @@ def _validate(material: Material, seed: int, split: Split, settings: Settings,
     judge = dict(model="logistic regression", features=["words"])
     tried = {str(number): {**judge, "weights": _weights(material.emotions, trial)}
              for number, trial in enumerate(configurations)}
-    table = fit_texts(material.said, material.targets, tried, {seed: [split]}, settings, "search").table
+    table = fit_texts(material.texts, tried, {seed: [split]}, settings, "search").table
     validation = table[table.side == "validation"]
     of_trial = {name: validation[validation.configuration == name] for name in tried}
     return [f1_score(material.labels[rows.row], answers_of(rows), average="macro", zero_division=0)
@@ -68,13 +68,13 @@ def fit_ways(outcome: Outcome,
              settings: Settings,
              ) -> Outcome:
     "The outcome, with predictions of the leading system by each way and with searched weights."
-    said, targets = outcome.material.said, outcome.material.targets
+    texts = outcome.material.texts
     changed = {f"{outcome.lead}, {way}": {**configuration, **differs} for way, differs in ways.items()}
-    found = fit_texts(said, targets, changed, splits, settings, "beyond")
+    found = fit_texts(texts, changed, splits, settings, "beyond")
     own = {(row["seed"], row["split"]): dict(weights=[row[emotion] for emotion in outcome.material.emotions])
            for row in searched.to_dict("records")}
     tuned = {f"{outcome.lead}, {SEARCHED}": configuration}
-    more = fit_texts(said, targets, tuned, splits, settings, SEARCHED, own)
+    more = fit_texts(texts, tuned, splits, settings, SEARCHED, own)
     return extend_outcome(outcome, "corrected", [found, more])
 
 # %% ../../../nbs/76d_texts_beyond.ipynb #cd4344e3

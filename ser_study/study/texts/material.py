@@ -7,7 +7,7 @@ __all__ = ['ORDER', 'PRINTED', 'VALIDATION', 'printed_name', 'order_emotions', '
            'split_texts', 'list_splits']
 
 # %% ../../../nbs/76a_texts_material.ipynb #2db81d5b
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 import numpy as np, pandas as pd
@@ -17,6 +17,7 @@ from ...features.store import text_key
 from ...labels import MEACORPUS_EMOTIONS
 from ...protocol.splits import Split, grouped_folds, named_split
 from ...settings import StudyError
+from .fits import Texts
 
 # %% ../../../nbs/76a_texts_material.ipynb #f8b9c576
 ORDER = ("neutral", "disgust", "anger", "happiness", "sadness", "fear")   # of Table 1
@@ -39,6 +40,7 @@ class Material:
     labels: np.ndarray              # (n,) class numbers
     emotions: tuple[str, ...]       # c names, as the paper prints them
     official: Split                 # train and test; nothing validates
+    vectors: dict[str, np.ndarray] = field(default_factory=dict)   # encoder -> (n, d), frozen
 
     @cached_property
     def said(self) -> np.ndarray:
@@ -49,6 +51,11 @@ class Material:
     def targets(self) -> np.ndarray:
         "(n, c) label distributions, one-hot."
         return np.eye(len(self.emotions))[self.labels]
+
+    @cached_property
+    def texts(self) -> Texts:
+        "What classifiers are given."
+        return Texts(self.said, self.targets, self.vectors)
 
     @cached_property
     def groups(self) -> np.ndarray:

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PLACES', 'show_corpus', 'loss_shares', 'show_loss_shares', 'show_splits', 'show_leakage', 'show_tokens',
-           'show_recipe', 'show_fits', 'score_table', 'show_scores', 'say_verdicts', 'gain_table', 'show_gains',
-           'alike_table', 'show_alike', 'show_recalls', 'show_costs', 'show_searched', 'show_ways', 'confident_errors',
-           'show_errors']
+           'show_recipe', 'show_fits', 'score_table', 'show_scores', 'show_rivals', 'say_verdicts', 'gain_table',
+           'show_gains', 'alike_table', 'show_alike', 'show_recalls', 'show_costs', 'show_searched', 'show_ways',
+           'confident_errors', 'show_errors']
 
 # %% ../../../nbs/76f_texts_tables.ipynb #495135f0
 from itertools import product
@@ -136,6 +136,18 @@ def show_scores(outcome: Outcome, scores: list[dict], protocol: str) -> great_ta
     return show_table(score_table(outcome, scores, protocol), title, note, identity=identity)
 
 # %% ../../../nbs/76f_texts_tables.ipynb #fbefb4ac
+def show_rivals(outcome: Outcome, rivals: pd.DataFrame) -> great_tables.GT:   # of `compare_systems`
+    "The leading system against each other one."
+    bounds = zip(rivals["value"], rivals.shown_low, rivals.shown_high)
+    table = pd.DataFrame(dict(protocol=rivals.protocol, against=rivals.system,
+                              difference=[write_interval(*row) for row in bounds],
+                              p=rivals.p_holm.map(write_p), detectable=rivals.detectable,
+                              verdict=say_verdicts(rivals)))
+    note = ("Macro F1, all systems unweighted; intervals over texts and trainings and p, both after Holm's "
+            "correction within a protocol. *holds*: the leading system is ahead.")
+    return show_table(table, f"{outcome.lead} less another system", note, identity="question3")
+
+# %% ../../../nbs/76f_texts_tables.ipynb #b74e3bd2
 def say_verdicts(table: pd.DataFrame) -> pd.Series:   # of comparisons
     "The verdict of each comparison, or in brackets why there is none."
     return table.verdict.where(table.verdict != "", "(" + table.reason + ")")
