@@ -27,7 +27,8 @@ BASELINE = dict(model="linear SVM", features=["words"])
 
 def run(folder, configurations, texts=TEXTS, labels=LABELS, splits=None, own=None):
     settings = load_settings(cache=str(folder), workers="1", device="cpu", scheduler="")
-    return fit_texts(Texts(texts, np.eye(3)[labels]), configurations, splits or {1: [SPLIT]}, settings, own=own)
+    made = Texts(texts, np.eye(3)[labels])
+    return fit_texts(made, configurations, splits or {1: [SPLIT]}, settings, own=own)
 
 
 def test_both_kinds_in_one_table(tmp_path):

@@ -112,6 +112,7 @@ def compare_weightings(outcome: Outcome,
                 rows.append(dict(zip(COMPARED, about)) | found._asdict())
     return judge_gains(pd.DataFrame(rows))
 
+# %% ../../../nbs/76c_texts_scores.ipynb #c0046247
 RIVAL = "unweighted"   # how the systems are weighted that are compared with one another
 
 def compare_systems(outcome: Outcome) -> pd.DataFrame:   # protocol, system: the other one; Interval; verdict
@@ -125,6 +126,7 @@ def compare_systems(outcome: Outcome) -> pd.DataFrame:   # protocol, system: the
             rows.append(dict(protocol=protocol, system=system, **about, **found._asdict()))
     return decide_verdicts(pd.DataFrame(rows), "protocol")
 
+# %% ../../../nbs/76c_texts_scores.ipynb #65fe5dad
 ALIKE = "even - odd seeds"
 
 def compare_alike(outcome: Outcome) -> pd.DataFrame:   # of `compare_halves`
