@@ -64,7 +64,9 @@ def tell_density(noise: pd.DataFrame,         # of `noise_findings`
 # %% ../../../nbs/74n_clustering_answer.ipynb #fe2ef87f
 def tell_voices(compared: pd.DataFrame,    # of `judge_differences`
                 places: pd.DataFrame,      # of `probe_places`
-                material: Material) -> str:
+                material: Material,
+                rivals: list[str] | None = None,   # voices to compare with; None: every other one
+                ) -> str:
     "AMI of each voice's clusters with the emotion and the differences, within each corpus; Markdown."
     told, gap = [], "AMI with emotion difference"
     voices = [name for name in material.voice if f"{name} + KMeans" in set(places["row"])]
@@ -72,12 +74,13 @@ def tell_voices(compared: pd.DataFrame,    # of `judge_differences`
     for protocol in dict.fromkeys(places.protocol):
         for within in corpora:
             mine = compared[(compared.protocol == protocol) & (compared.column == gap)].set_index("row")
-            names = {rival: name_place(f"{THIRD} - {rival}, KMeans", within) for rival in voices}
+            names = {rival: name_place(f"{THIRD} - {rival}, KMeans", within) for rival in rivals or voices}
             found = {rival: mine.loc[name] for rival, name in names.items() if name in mine.index}
             if not found: continue
+            shown = [name for name in voices if name in (THIRD, *found)]
             levels = [_value(places, name_place(f"{name} + KMeans", within), "AMI with emotion", protocol)
-                      for name in voices]
-            said = ", ".join(f"{name} {level:.3f}" for name, level in zip(voices, levels))
+                      for name in shown]
+            said = ", ".join(f"{name} {level:.3f}" for name, level in zip(shown, levels))
             less = "; ".join(f"{THIRD} less {rival} {write_finding(row)}" for rival, row in found.items())
             place = name_place(f"{protocol} protocol", within)
             told.append(f"- **{place}**: AMI with the emotion {said}; {less}.")
@@ -108,10 +111,11 @@ def write_answer(gains: pd.DataFrame,        # of `judge_rows`
     "What was found with the leading words, for the first screen; Markdown."
     leading = f"{material.model} of {material.source}"
     mine = gains[gains["row"].isin([f"{leading}, beyond the same text shuffled", f"adding {leading}"])]
+    inside = factors[factors["row"].str.startswith(f"{material.lead} within ")]
     parts = ["**1. Do the words raise the silhouette, more than the same text in the wrong place?**",
              tell_gains(mine[mine.column == "silhouette difference"]),
              "**2. Are the clusters of the combined features emotions rather than sentences?**",
-             tell_factors(factors, material.lead), tell_nesting(material.clips),
+             tell_factors(inside if len(inside) else factors, material.lead),
              "**3. Does a pretrained speech encoder find more emotion?**" if voices else "", voices,
              "**4. Are the words heard well, and as well in each emotion?**", heard,
              tell_limits(material), f"{note} Adjusted within each protocol (Holm)."]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PROTOCOLS', 'FUSION', 'ONE_KEY', 'REPLACED', 'OF_HISTORY', 'NO_VERDICT', 'QUESTIONS', 'MADE_UP',
            'history_comparisons', 'control_comparisons', 'weight_comparisons', 'fusion_comparisons',
-           'modality_comparisons', 'seconds_comparisons', 'size_comparisons', 'extra_comparison',
+           'modality_comparisons', 'seconds_comparisons', 'size_comparisons', 'probe_comparisons', 'extra_comparison',
            'happiness_comparisons', 'list_comparisons', 'behind_others', 'smallest_differences', 'measure_differences',
            'in_numbers', 'say_verdict', 'show_differences', 'results_of', 'measure_placebos', 'share_changed_by_words',
            'word_dependence', 'list_answers', 'answer_questions']
@@ -30,7 +30,9 @@ from ..essay import result
 
 # %% ../../../nbs/75e_conversations_questions.ipynb #a12a54be
 PROTOCOLS = ("paper", "corrected")
-FUSION = {"Add": "add", "Concat": "concat", "Cross Att": "cross-attention"}   # name in Table 4 -> of FUSIONS
+FUSION = {   # name in Table 4 -> one of FUSIONS
+    "Add": "add", "Concat": "concat", "Cross Att": "cross-attention",
+    "Cross Att, frames": "frame attention"}   # our variant
 ONE_KEY = " (one turn: the words cannot matter)"
 
 def _compare(question: str, what: str, protocol: str, first: tuple[str, int], second: tuple[str, int],
@@ -104,6 +106,11 @@ def size_comparisons(small: str, large: str, length: int) -> list[dict]:
     "Does the small embedder of words beat the large one?"
     return [_compare("size", f"{small} - {large}", protocol, (small, length), (large, length))
             for protocol in PROTOCOLS]
+
+def probe_comparisons(probed: dict[str, str]) -> list[dict]:   # system -> the linear probe to beat
+    "Does a network beat logistic regression? Without history, which the probe does not read."
+    return [_compare("probe", f"{name} - {probe}", protocol, (name, 1), (probe, 1))
+            for (name, probe), protocol in product(probed.items(), PROTOCOLS)]
 
 def extra_comparison(question: str, what: str, changed: str, plain: str, length: int) -> dict:
     "One of the extensions: a changed system less the plain one, in the corrected protocol."
@@ -221,9 +228,9 @@ def share_changed_by_words(fusion: str,    # one of FUSIONS
     "Share of an untrained network's answers that differ when the words of 64 utterances are exchanged."
     set_seed(seed)
     network, window = _untrained(fusion, classes), torch.arange(64).unfold(0, length, 1)
-    text, audio, ones = torch.randn(64, 1, 24), torch.randn(64, 1, 24), torch.ones(64, dtype=int)
+    text, audio, ones = torch.randn(64, 1, 24), torch.randn(64, 5, 24), torch.ones(64, dtype=int)
     with torch.inference_mode():
-        before, after = (network(window, text=words, audio=audio, text_lengths=ones, audio_lengths=ones)
+        before, after = (network(window, text=words, audio=audio, text_lengths=ones, audio_lengths=5 * ones)
                          for words in (text, text.roll(7, 0)))
     return float(((before - after).abs().amax(dim=1) > 1e-6).double().mean())
 
@@ -242,6 +249,7 @@ QUESTIONS = {"history": "More history, higher scores",
              "modality": "Words beat sound",
              "seconds": "More seconds of sound, higher scores",
              "place": "The first seconds beat as many from a random place",
+             "probe": "A network beats logistic regression",
              "size": "The small embedder of words beats the pretrained one",
              "happiness": "Happiness is the worst emotion",
              "soft labels": "The raters' votes help",

@@ -60,10 +60,13 @@ def _assumptions_of_networks(recipe: dict) -> list[tuple]:
          "the paper takes it from the last layer, and does not say how"),
         ("cross-attention", "words are the query, sound is key and value, over the window's turns, 4 heads",
          "the paper has one for each turn, and says no more"),
+        ("cross-attention over frames", "words are the query, the frames of the same utterance's sound are "
+         "key and value, 4 heads", "our variant: with one turn the paper's form cannot hear the words"),
         ("recipe", {**CONVERSATION_RECIPE, **recipe},
          "Adam at 0.001, factor 0.4, batch 32 (bimodal) are given, patience is not; with two epochs of "
          "patience or fewer, training would stop before the learning rate falls"),
-        ("encoders", "frozen; only what reads their means is trained",
+        ("encoders", "frozen; of a speech encoder ten vectors a second, each a mean of five frames of its "
+         "last layer; only what reads their means is trained",
          "the paper does not say whether they are fine-tuned"),
         ("weighted loss", "the sum of a batch's weighted losses is divided by the sum of its weights",
          "not said; Keras, which the authors used, divides by the batch's size, so a batch of rare emotions "

@@ -17,7 +17,7 @@ from ...evaluation.intervals import score_interval, score_intervals
 from ...protocol.splits import Split
 from ...settings import Settings, StudyError
 from .data import Conversations
-from .fits import fit_conversations
+from .fits import fit_conversations, fit_probes
 from ..fits import Predictions
 
 # %% ../../../nbs/75c_conversations_systems.ipynb #6ace0700
@@ -131,6 +131,18 @@ class Systems(Predicted):
                 table = table.assign(protocol=protocol)
                 kinds = dict.fromkeys(["configuration", "protocol"], "category")   # found faster than as text
                 self.parts.append(Predictions(table.astype(kinds), facts))
+
+    def probe(self, probes: dict[str, str],   # name -> its features
+              protocol: str, title: str) -> None:
+        "Fit a linear probe of each of the features on each split of a protocol, and keep what it predicts."
+        if not probes: return
+        with self.stage(f"{title}, {protocol}", len(probes) * len(self.seeds)):
+            for seed, splits in self.splits[protocol].items():
+                found = fit_probes(self.features, self.talks.labels, len(self.talks.emotions), probes, splits,
+                                   seed, self.settings, f"{title}, {protocol}, seed {seed}")
+                facts = [dict(protocol=protocol, **fact) for fact in found.fits]
+                kinds = dict.fromkeys(["configuration", "protocol"], "category")
+                self.parts.append(Predictions(found.table.assign(protocol=protocol).astype(kinds), facts))
 
 # %% ../../../nbs/75c_conversations_systems.ipynb #7b11c5c8
 FIT = ["protocol", "configuration", "conv_length", "split", "seed"]   # what names a fit

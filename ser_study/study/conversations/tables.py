@@ -22,7 +22,7 @@ from ..essay import result
 PAPER = "02_femia2023_bimodal_conversation"
 ABBREVIATED = {"neutral": "neu", "frustration": "fru", "anger": "ang", "sadness": "sad", "happiness": "hap",
                "excitement": "exc"}
-SUBSTITUTES = {"MiniLM": "ALBERT", "untrained Wav2Vec": "Wav2Vec"}
+SUBSTITUTES = {"MiniLM": "ALBERT", "mpnet": "ALBERT", "Whisper": "Wav2Vec"}
 COLUMN = {"f1": "F1", "weighted_f1": "weighted F1", "macro_f1": "macro F1", "UA": "UA"}   # of a metric
 
 def abbreviate(emotions: tuple[str, ...]) -> list[str]:
