@@ -102,7 +102,7 @@ def draw_mixing(material: Material,
     figure, axes = plt.subplots(2, 3, figsize=(11, 4.4), height_ratios=[1.6, 1], sharex="row", sharey="row")
     for (above, below), (title, (x, y)) in zip(axes.T, panels.items()):
         above.imshow(x.T, origin="lower", aspect="auto", cmap="viridis", interpolation="nearest")
-        above.set(title=title, xlabel="row of 100 ms")
+        above.set(title=title, xlabel="row")
         above.grid(False)
         below.bar(material.emotions, y, color=sns.color_palette("colorblind")[1])
         below.tick_params(axis="x", rotation=40)

@@ -162,9 +162,11 @@ def frame_results(outcome: Outcome,
                   others: Outcome,            # of `fit_frames`
                   system: str, audio: str,    # the audio network, and its frames in `outcome`
                   ) -> list[dict]:
-    "WA and UA of an audio network on each kind of frames; data2vec is left open where it was not computed."
+    """WA and UA of an audio network on each kind of frames, and of the linear probes; data2vec is left open
+    where it was not computed."""
     rows = score_results(outcome, "corrected", system, "Frames", audio)
     for name in others.systems("corrected"):
+        if name == f"{system}, {audio}": continue
         rows += score_results(others, "corrected", name, "Frames", name.removeprefix(f"{system}, "))
     if "data2vec" in {row["row"] for row in rows}: return rows
     return rows + [dict(item="Frames", row="data2vec", column=metric, protocol="corrected")

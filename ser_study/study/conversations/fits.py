@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CONVERSATION_RECIPE', 'TOKENIZER', 'CONVERSATION', 'token_numbers', 'build_network', 'fit_conversation',
-           'embedder_arrays', 'fit_conversations', 'fit_probe', 'fit_probes']
+           'embedder_arrays', 'fit_conversations']
 
 # %% ../../../nbs/75_conversations_fits.ipynb #8a6549d2
 from functools import partial
@@ -17,7 +17,6 @@ from ...models.conversation_datasets import ConversationSamples, stretches
 from ...models.datasets import Samples, pack, standardise_samples, unpack
 from ...models.finetuning import train_tokenizer
 from ...models.losses import two_task_loss
-from ...models.mlp import fit_logistic
 from ...models.networks.conversation import EMBEDDERS, ConversationNetwork
 from ...models.training import Recipe, fit, predict
 from ...protocol.class_weights import class_weights
@@ -194,33 +193,3 @@ def fit_conversations(
     table["configuration"], table["conv_length"] = zip(*table.configuration.map(names))
     for fact in fits: fact["configuration"], fact["conv_length"] = names[fact["configuration"]]
     return Predictions(table, fits)
-
-# %% ../../../nbs/75_conversations_fits.ipynb #f3bf1132
-def fit_probe(X: np.ndarray, labels: np.ndarray,   # (n, d) and (n,) class numbers
-              train: np.ndarray, validation: np.ndarray, test: np.ndarray,   # rows
-              classes: int, seed: int,
-              ) -> tuple[pd.DataFrame, dict]:      # as `fit_logistic`
-    "`fit_logistic`, with a probability of 0 for a class that no training row has."
-    known = np.unique(labels[train])
-    numbers = np.searchsorted(known, labels)
-    validation = validation[np.isin(labels[validation], known)]
-    table, facts = fit_logistic(X, numbers, train, validation, test, len(known), "none", seed)
-    found = {f"p_{number}": 0. for number in range(classes)}
-    found |= {f"p_{number}": table[f"p_{place}"] for place, number in enumerate(known)}
-    return table[["row"]].assign(**found), facts
-
-def fit_probes(features: dict[str, list],         # name -> n of (t, d)
-               labels: np.ndarray,                # (n,) class numbers; those outside the splits are not read
-               classes: int,
-               probes: dict[str, str],            # name -> its features
-               splits: list[Split], seed: int,
-               settings: Settings, description: str = "probes",
-               ) -> Predictions:   # table: also conv_length, always 1
-    "Predictions of logistic regression on each of the features, computed where they are not kept."
-    tasks, configuration = {}, dict(classes=classes, seed=seed)
-    for (name, read), split in product(probes.items(), splits):
-        X = np.stack([frames.mean(axis=0) for frames in features[read]])
-        arrays = dict(X=X, labels=labels, train=split.train, validation=split.validation, test=split.test)
-        tasks[name, split.name, seed] = Task(configuration, arrays)
-    table, fits = predict_all(fit_probe, tasks, settings, description)
-    return Predictions(table.assign(conv_length=1), [{**fact, "conv_length": 1} for fact in fits])

@@ -17,7 +17,8 @@ from ...evaluation.intervals import score_interval, score_intervals
 from ...protocol.splits import Split
 from ...settings import Settings, StudyError
 from .data import Conversations
-from .fits import fit_conversations, fit_probes
+from .fits import fit_conversations
+from ..network_fits import fit_probes
 from ..fits import Predictions
 
 # %% ../../../nbs/75c_conversations_systems.ipynb #6ace0700
@@ -140,9 +141,10 @@ class Systems(Predicted):
             for seed, splits in self.splits[protocol].items():
                 found = fit_probes(self.features, self.talks.labels, len(self.talks.emotions), probes, splits,
                                    seed, self.settings, f"{title}, {protocol}, seed {seed}")
-                facts = [dict(protocol=protocol, **fact) for fact in found.fits]
+                facts = [dict(protocol=protocol, conv_length=1, **fact) for fact in found.fits]
                 kinds = dict.fromkeys(["configuration", "protocol"], "category")
-                self.parts.append(Predictions(found.table.assign(protocol=protocol).astype(kinds), facts))
+                table = found.table.assign(protocol=protocol, conv_length=1)
+                self.parts.append(Predictions(table.astype(kinds), facts))
 
 # %% ../../../nbs/75c_conversations_systems.ipynb #7b11c5c8
 FIT = ["protocol", "configuration", "conv_length", "split", "seed"]   # what names a fit
