@@ -5,7 +5,7 @@ from pathlib import Path
 import nbformat, pandas as pd, pytest
 from committed import committed_reports
 from ser_study.settings import load_settings
-from ser_study.study.summary.findings import AGAIN, list_findings, write_list
+from ser_study.study.summary.findings import list_findings, write_list
 from ser_study.study.summary.tables import read_runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -88,7 +88,7 @@ def test_without_runs_nothing_is_said(tmp_path):
 
 def test_each_paper_has_a_finding_whose_numbers_stand_in_its_report(runs):
     findings = list_findings(runs)
-    assert [finding.paper[:2] for finding in findings] == list(AGAIN)
+    assert [finding.paper[:2] for finding in findings] == ["01", "02", "03", "04", "05"]
     for finding in findings:
         results = pd.read_csv((ROOT / finding.link).with_name("results.csv"))
         known = {
