@@ -7,8 +7,8 @@ __all__ = ['KINDS', 'GAIN', 'VOICE', 'LEAKAGE', 'PRINTED', 'EXPECTED', 'CLASSIFI
            'compare_placebos', 'placebo_results', 'placebos_table', 'name_scopes', 'count_kinds', 'count_ways',
            'compare_pair', 'compare_ways', 'way_results', 'leak_results', 'compare_printed', 'compare_changes',
            'change_results', 'compare_weights', 'weight_results', 'compare_inputs', 'input_results', 'compare_pairs',
-           'pair_results', 'name_layers', 'layer_results', 'layer_table', 'say', 'summarise_leakage', 'answer_leakage',
-           'describe_gap', 'answer_gap', 'answer_inputs', 'describe_limits', 'write_answer']
+           'pair_results', 'say', 'summarise_leakage', 'answer_leakage', 'describe_gap', 'answer_gap', 'answer_inputs',
+           'describe_limits', 'write_answer']
 
 # %% ../../../nbs/78e_sentiment_questions.ipynb #92fd13e4
 import numpy as np
@@ -21,7 +21,7 @@ from ...evaluation.verdicts import compare_halves, decide_verdicts
 from ..essay import result
 from .fits import Fitted, compare_models
 from .recordings import CLASSES
-from .segments import EGEMAPS, Segments, list_layers, name_scope
+from .segments import EGEMAPS, Segments, name_scope
 from .splits import PROTOCOLS, WAYS
 from .tables import printed, write_score
 
@@ -230,36 +230,6 @@ def pair_results(item: str, pairs: pd.DataFrame, protocol: str, n: int) -> list[
     "Rows of results.csv: one configuration minus another."
     return [result(item, r.first, f"{r.metric}, minus {r.second}", protocol, interval_of(r._asdict()), n)
             for r in pairs.itertuples()]
-
-# %% ../../../nbs/78e_sentiment_questions.ipynb #0185f76a
-def name_layers(labels: list[str],        # of encoders
-                ) -> dict[str, dict]:     # name -> configuration
-    "A classifier of each kind on the mean of each layer."
-    return {f"{label}, layer {layer}, {name}": dict(model=model, features=f"{label}, layer {layer}")
-            for label in labels for layer in list_layers(label)
-            for name, model in (("MLP(128)", "MLP"), ("logistic regression", "logistic regression"))}
-
-def layer_results(fitted: list[Fitted]) -> list[dict]:
-    "Rows of results.csv: UA of each classifier on each layer of an encoder, and on the usual features."
-    rows = []
-    for part in fitted:
-        for name in part.configurations:
-            features, _, model = name.rpartition(", ")
-            if model == "BiLSTM" or not (", layer " in features or features in USUAL): continue
-            counts = part.counts(name)
-            ua = score_interval(counts, unweighted_accuracy)
-            protocol = part.purpose.removeprefix("layers, ")
-            rows.append(result("Layers", name, "UA test", protocol, ua, counts.sum() / len(counts)))
-    return rows
-
-def layer_table(results: list[dict]) -> pd.DataFrame:
-    "features, and a column for each classifier and protocol: UA with its interval."
-    table = pd.DataFrame(results)
-    features = table["row"].str.rsplit(", ", n=1, expand=True).set_axis(["features", "model"], axis=1)
-    texts = [write_score(*ua) for ua in zip(table.reproduced, table.low, table.high)]
-    table = features.assign(column=features.model + ", " + table.protocol, UA=texts)
-    wide = table.pivot_table(index="features", columns="column", values="UA", aggfunc="first", sort=False)
-    return wide.rename_axis(None, axis=1).reset_index()
 
 # %% ../../../nbs/78e_sentiment_questions.ipynb #9811e0c2
 def say(r, up: str, down: str, none: str, neither: str) -> str:     # r: a row of `decide_verdicts`
