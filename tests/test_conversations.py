@@ -145,7 +145,7 @@ def test_a_window_is_what_it_is_alone(kinds, fusion, future):
         alone = {name: embed_each(network.embedders[name], [s[r] for r in real])
                  for name, s in found.features.items()}
         fused = next(iter(alone.values()))
-        if network.fusion: fused = network.fusion(alone["text"], alone["audio"], torch.tensor([len(real)]))
+        if network.fusion: fused = fuse(network, alone, [found.features["audio"][r] for r in real])
         current = (window[:4] >= 0).sum() - 1
         by_hand = network.classify(fused[:, current] + network.lstm(fused)[1][0][0])
         torch.testing.assert_close(together[row:row + 1], by_hand, atol=2e-6, rtol=1e-4)
@@ -153,6 +153,16 @@ def test_a_window_is_what_it_is_alone(kinds, fusion, future):
 
 def embed_each(embedder, sequences: list[np.ndarray]) -> torch.Tensor:   # (1, turns, width)
     return torch.cat([embedder(torch.tensor(s)[None], torch.tensor([len(s)])) for s in sequences])[None]
+
+def fuse(network, alone: dict[str, torch.Tensor], sounds: list[np.ndarray]) -> torch.Tensor:
+    "Turn by turn where words attend to frames, which are embedded one sound at a time."
+    if network.fusion.how != "frame attention":
+        return network.fusion(alone["text"], alone["audio"], torch.tensor([len(sounds)]))
+    turns = []
+    for text, sound in zip(alone["text"][0], sounds):
+        frames = network.embedders["audio"].frames(torch.tensor(sound)[None], torch.tensor([len(sound)]))
+        turns.append(network.fusion(text[None, None], *frames))
+    return torch.cat(turns, dim=1)
 
 @pytest.mark.parametrize("kinds, fusion", NETWORKS)
 def test_padding_is_not_heard(kinds, fusion):
@@ -168,6 +178,7 @@ def test_padding_is_not_heard(kinds, fusion):
 
 @pytest.mark.parametrize("kinds, fusion", [(("tokens",), "add"), (("tokens", "frames"), "add"),
                                            (("tokens", "frames"), "cross-attention"),
+                                           (("tokens", "frames"), "frame attention"),
                                            (("vector", "vector"), "concat")])
 def test_predictions_do_not_depend_on_batch_mates(kinds, fusion):
     found, network = talk(kinds, 3), build(kinds, fusion)
