@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KERNEL', 'ACTIVATION', 'ACTIVATIONS', 'EMBEDDERS', 'TOGETHER', 'FUSIONS', 'ATTENDING', 'dense', 'TokenEmbedder',
-           'FrameEmbedder', 'VectorEmbedder', 'embed', 'Fusion', 'ConversationNetwork']
+           'FrameEmbedder', 'VectorEmbedder', 'embed', 'Fusion', 'fuse_turns', 'ConversationNetwork']
 
 # %% ../../../nbs/54g_networks_conversation.ipynb #16062f94
 from collections.abc import Callable
@@ -122,6 +122,25 @@ class Fusion(nn.Module):
         return self.attention(text, audio, audio, key_padding_mask=padding, need_weights=False)[0]
 
 # %% ../../../nbs/54g_networks_conversation.ipynb #50f08798
+def fuse_turns(embedders: nn.ModuleDict,      # text, audio or both
+               fusion: Fusion | None,         # of both
+               utterances: dict,              # text and audio, which come with lengths
+               places: torch.Tensor,          # (batch, turns) of the utterances
+               lengths: torch.Tensor,         # (batch,) real turns
+               ) -> torch.Tensor:             # (batch, turns, size)
+    "The embedded turns of each window."
+    def embedded(name): return embed(embedders[name], utterances[name], utterances[f"{name}_lengths"])
+
+    def attend(x, frames, text):   # the frames of each sound, as the embedded words weigh them
+        return fusion(text[:, None], *embedders["audio"].frames(x, frames))[:, 0]
+
+    if fusion is None: return embedded(*embedders)[places]
+    text = embedded("text")
+    if fusion.how == "frame attention":
+        return embed(attend, utterances["audio"], utterances["audio_lengths"], text)[places]
+    return fusion(text[places], embedded("audio")[places], lengths)
+
+# %% ../../../nbs/54g_networks_conversation.ipynb #ca408382
 class ConversationNetwork(nn.Module):
     "Logits (batch, classes) of the current turns. `StudyError` where two embedders differ in width."
     def __init__(self,
@@ -144,30 +163,12 @@ class ConversationNetwork(nn.Module):
         self.classify = nn.Sequential(nn.Linear(size, hidden), nn.ReLU(), nn.Linear(hidden, classes))
         self.second = nn.Linear(hidden, second) if second else None
 
-    def _embed(self, name: str, utterances: dict) -> torch.Tensor:   # (utterances, width)
-        "Embeddings of all utterances of a batch, in one modality."
-        return embed(self.embedders[name], utterances[name], utterances[f"{name}_lengths"])
-
-    def _attend(self, x: torch.Tensor, lengths: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-        "The frames of each utterance's sound, as its embedded words (utterances, width) weigh them."
-        frames, lengths = self.embedders["audio"].frames(x, lengths)
-        return self.fusion(text[:, None], frames, lengths)[:, 0]
-
-    def _fuse(self, utterances: dict, places: torch.Tensor,
-              lengths: torch.Tensor) -> torch.Tensor:   # (batch, turns, size)
-        "The embedded turns of each window."
-        if self.fusion is None: return self._embed(*self.embedders, utterances)[places]
-        text = self._embed("text", utterances)
-        if self.fusion.how == "frame attention":
-            return embed(self._attend, utterances["audio"], utterances["audio_lengths"], text)[places]
-        return self.fusion(text[places], self._embed("audio", utterances)[places], lengths)
-
     def forward(self, windows: torch.Tensor, **utterances: torch.Tensor) -> torch.Tensor:
         "`windows` (batch, turns) are places in `text` and `audio`, which come with lengths; -1 is padding."
         real = windows >= 0
         places = windows.gather(1, (~real).byte().argsort(dim=1, stable=True)).clamp(min=0)
         lengths, past = real.sum(dim=1), real[:, :windows.shape[1] - self.future].sum(dim=1)
-        fused = self._fuse(utterances, places, lengths)
+        fused = fuse_turns(self.embedders, self.fusion, utterances, places, lengths)
         hidden = self.classify[:2](last_frame(fused, past) + last_frame(self.lstm(fused)[0], lengths))
         logits = self.classify[2](hidden)
         return torch.cat([logits, self.second(hidden)], dim=1) if self.second and self.training else logits

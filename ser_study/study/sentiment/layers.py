@@ -79,6 +79,7 @@ def choose_layers(layered: Fitted,         # of `name_layers`
     predictions = Predictions(pd.concat(tables, ignore_index=True), facts)
     return Fitted(layered.purpose.removeprefix("layers, "), layered.segments, configurations, predictions)
 
+# %% ../../../nbs/78l_sentiment_layers.ipynb #29de97d4
 def join_fitted(first: Fitted, second: Fitted) -> Fitted:
     "The models of both, under the purpose of the first."
     table = pd.concat([first.predictions.table, second.predictions.table], ignore_index=True)

@@ -190,6 +190,7 @@ TWO_VOICES = Sentence("05", "nemo",
          "trained on, and {new.value:.2f} on the other voice. Two voices say nothing about others.",
     places=VOICE.places)
 
+# %% ../../../nbs/79b_summary_findings.ipynb #eb8fd84e
 SENTENCES = [SHUFFLED, WITHIN, HEARD, NOISE, STEP, AGREEMENT, PRINTED, INERTIA, FIXED_WORDS, FEAR, RARE,
              SVM, TEXT_BRANCH, EARS, LAYERS, VOICE, TWO_VOICES]
 
