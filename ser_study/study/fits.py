@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FUNCTIONS', 'Task', 'Fit', 'canonical_source', 'code_fingerprint', 'array_fingerprint', 'task_key', 'run_fits',
-           'Predictions', 'predict_all']
+           'Predictions', 'join_predictions', 'predict_all']
 
 # %% ../../nbs/70_fits.ipynb #0b2d47ae
 import ast, contextlib, functools, hashlib, importlib.metadata, inspect, json, os, textwrap, time, types, uuid
@@ -227,6 +227,11 @@ class Predictions(NamedTuple):
     "Predictions of many fits in one table, and the facts of each fit."
     table: pd.DataFrame   # configuration, split, seed, and the columns of the fits' own tables
     fits: list[dict]      # configuration, split, seed, and the facts of each fit
+
+def join_predictions(parts: list[Predictions]) -> Predictions:
+    "The predictions of several runs as one."
+    tables = pd.concat([part.table for part in parts], ignore_index=True)
+    return Predictions(tables, [fit for part in parts for fit in part.fits])
 
 def predict_all(function: Callable,                            # as `run_fits` takes it
                 tasks: dict[tuple[str, str, int], Task],       # (configuration, split, seed) -> its task

@@ -134,10 +134,11 @@ def fit_probes(features: dict[str, list],         # name -> n of (t, d)
                ) -> Predictions:   # table: configuration, split, seed, row, p_0 ...
     "Predictions of logistic regression on each of the features, computed where they are not kept."
     tasks, configuration = {}, dict(classes=classes, seed=seed)
-    for (name, read), split in product(probes.items(), splits):
-        X = np.stack([frames.mean(axis=0) for frames in features[read]])
-        arrays = dict(X=X, labels=labels, train=split.train, validation=split.validation, test=split.test)
-        tasks[name, split.name, seed] = Task(configuration, arrays)
+    means = {name: np.stack([frames.mean(axis=0) for frames in features[read]])
+             for name, read in probes.items()}
+    for name, split in product(probes, splits):
+        rows = dict(train=split.train, validation=split.validation, test=split.test)
+        tasks[name, split.name, seed] = Task(configuration, dict(X=means[name], labels=labels, **rows))
     return predict_all(fit_probe, tasks, settings, description)
 
 # %% ../../nbs/70b_network_fits.ipynb #f187a11c

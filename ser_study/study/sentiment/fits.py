@@ -20,7 +20,7 @@ from ...models.mlp import fit_logistic, fit_mlp
 from ...protocol.splits import Split
 from ...settings import Settings
 from ..essay import Study
-from ..fits import Predictions, Task, predict_all
+from ..fits import Predictions, Task, join_predictions, predict_all
 from ..network_fits import fit_networks
 from .recordings import CLASSES
 from .segments import Segments
@@ -83,8 +83,7 @@ def run_models(segments: Segments,
         seeds = list(splits)[:few] if model == "BiLSTM" else list(splits)
         of_model = {seed: splits[seed] for seed in seeds}
         if chosen: found.append(run(segments, chosen, of_model, settings, f"{description}: {model}"))
-    tables = [part.table for part in found]
-    return Predictions(pd.concat(tables, ignore_index=True), [fit for part in found for fit in part.fits])
+    return join_predictions(found)
 
 # %% ../../../nbs/78c_sentiment_fits.ipynb #15d76720
 def count_answers(segments: Segments,

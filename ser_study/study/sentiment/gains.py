@@ -19,7 +19,7 @@ from ...features.frames import average_runs
 from ...models.frame_labels import RULES, fit_frames
 from ...models.mlp import fit_mlp
 from ..essay import Study, result
-from ..fits import Predictions, Task, predict_all
+from ..fits import Task, join_predictions, predict_all
 from ..reporting import interval_plot, use_style
 from .additions import UNCHANGED, add_copies, add_words
 from .fits import MLP, Fitted, compare_models, count_folds, run_models
@@ -29,11 +29,6 @@ from .splits import split_by_protocol
 from .tables import write_score
 
 # %% ../../../nbs/78j_sentiment_gains.ipynb #258ea530
-def _join(parts: list[Predictions]) -> Predictions:
-    "The predictions of several runs as one."
-    tables = pd.concat([part.table for part in parts], ignore_index=True)
-    return Predictions(tables, [fit for part in parts for fit in part.fits])
-
 def fit_words(study: Study,
               segments: Segments,
               vectors: dict[str, np.ndarray],      # clip's key -> (d,)
@@ -47,7 +42,7 @@ def fit_words(study: Study,
             own = add_words(segments, vectors, seed)
             splits = {seed: split_by_protocol(own, "corrected", seed, folds)}
             parts.append(run_models(own, configurations, splits, study.settings, 1, "words"))
-    return [Fitted("words", segments, configurations, _join(parts))]
+    return [Fitted("words", segments, configurations, join_predictions(parts))]
 
 # %% ../../../nbs/78j_sentiment_gains.ipynb #dbe6fcf7
 EPOCHS = 40     # of every MLP with copies; none stops early

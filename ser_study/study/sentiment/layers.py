@@ -12,7 +12,7 @@ import pandas as pd
 from ...evaluation.classification import unweighted_accuracy
 from ...evaluation.intervals import score_interval
 from ..essay import result
-from ..fits import Predictions
+from ..fits import Predictions, join_predictions
 from .fits import Fitted
 from .questions import USUAL
 from .segments import list_layers
@@ -82,10 +82,8 @@ def choose_layers(layered: Fitted,         # of `name_layers`
 # %% ../../../nbs/78l_sentiment_layers.ipynb #29de97d4
 def join_fitted(first: Fitted, second: Fitted) -> Fitted:
     "The models of both, under the purpose of the first."
-    table = pd.concat([first.predictions.table, second.predictions.table], ignore_index=True)
-    fits = [*first.predictions.fits, *second.predictions.fits]
     return first._replace(configurations=first.configurations | second.configurations,
-                          predictions=Predictions(table, fits))
+                          predictions=join_predictions([first.predictions, second.predictions]))
 
 def tell_layers(chosen: list[Fitted], label: str) -> str:
     "How often validation chose each layer of an encoder."
