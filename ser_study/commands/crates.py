@@ -13,7 +13,7 @@ from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 from ..data.corpora import CORPORA
 from ..settings import StudyError
-from ..evaluation.published import PAPERS
+from ..evaluation.published import OURS, PAPERS
 from ..site.reports import Run, read_run
 
 # %% ../../nbs/93_crates.ipynb #dc8c4216
@@ -87,7 +87,7 @@ def _describe_run(crate: ROCrate, run: Run) -> None:
     crate.license = _add(crate, f"https://spdx.org/licenses/{licence}", "CreativeWork", name=licence)
     crate.root_dataset["conformsTo"] = _add(crate, PROFILE, "CreativeWork", name="Process Run Crate",
                                             version=PROFILE.rpartition("/")[2])
-    if run.paper in PAPERS and run.paper != "06_summary":   # the summary is ours
+    if run.paper in PAPERS and run.paper not in OURS:
         short, title = PAPERS[run.paper]
         paper = _add(crate, "#paper", "ScholarlyArticle", name=title, alternateName=short)
         crate.root_dataset["citation"] = paper

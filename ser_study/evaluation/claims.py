@@ -10,7 +10,7 @@ import tomllib
 from dataclasses import dataclass, field
 from importlib.resources import files
 from .classification import CLASS_METRICS, METRICS
-from .published import PAPERS, load_published
+from .published import OURS, PAPERS, load_published
 from ..settings import StudyError
 
 # %% ../../nbs/65_claims.ipynb #d6899122
@@ -91,7 +91,7 @@ def _read_claim(number: str, entry: dict) -> Claim:
         raise StudyError(f"{name}: its number does not begin with {number}.")
     return Claim(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
 
-STUDIES = [folder for folder in PAPERS if not folder.startswith("06")]
+STUDIES = [folder for folder in PAPERS if folder not in OURS]
 
 def nearest_corpora(paper: str) -> list[str]:   # as results.csv names a run's corpora
     "The corpora that can carry a paper's claims, those nearest to its own first."

@@ -19,7 +19,7 @@ from .figures import PROTOCOLS, Zone, confusions, interval_svg, planes, span
 from .format import (drop_markup, format_difference, format_interval, format_number,
                                    format_result)
 from .notebooks import figure_title, named_items, page_notebook
-from ..evaluation.published import PAPERS
+from ..evaluation.published import OURS, PAPERS
 from .reports import ROWS, Run
 
 # %% ../../nbs/80f_site_pages.ipynb #393d0aff
@@ -91,7 +91,7 @@ def _card(key: str, runs: list[Run], entries: list[dict]) -> dict:
     short, cited = PAPERS.get(key, (key, key))
     own = [entry for entry in entries if entry["claim"].paper == key]
     card = dict(key=key, cited=cited, runs=runs, entries=own, counts=count_verdicts(own), title=cited,
-                kicker=short if key in ("06_summary", short) else f"Paper {key[:2]} · {short}",
+                kicker=short if key in (*OURS, short) else f"Paper {key[:2]} · {short}",
                 question="", overview="", comparison={})
     if not runs: return card
     return card | dict(title=drop_markup(runs[0].title), question=drop_markup(runs[0].question),

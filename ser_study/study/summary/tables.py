@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from ...evaluation.claims import Claim, published_difference
-from ...evaluation.published import PAPERS, RESULTS
+from ...evaluation.published import OURS, PAPERS, RESULTS
 from ...evaluation.intervals import write_interval, write_p
 from ...evaluation.scoreboard import (HEADLINES, Headline, is_real, judge, list_headlines,
                                              list_runs)
@@ -22,7 +22,7 @@ from ...evaluation.verdicts import find_pair
 from ..runs import FIT
 
 # %% ../../../nbs/79_summary_tables.ipynb #0f12106e
-SHORT = {paper: short for paper, (short, _) in PAPERS.items() if paper != "06_summary"}   # folder -> Toh 2025
+SHORT = {paper: short for paper, (short, _) in PAPERS.items() if paper not in OURS}   # folder -> Toh 2025
 SIGNS = {"holds": "✓ holds", "holds, smaller than published": "✓ holds, smaller than published",
          "too small to matter": "≈ too small to matter", "reversed": "✗ reversed",
          "inconclusive": "? inconclusive", "mixed": "± mixed", "untested": "– untested"}
