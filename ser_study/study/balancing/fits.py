@@ -184,10 +184,11 @@ def _probe_frames(study, material: Material, measured: dict[str, list[np.ndarray
                            study.settings, f"probes, seed {seed}") for seed, splits in by_seed.items()]
 
 # %% ../../../nbs/77a_balancing_fits.ipynb #5d1c5c96
-def name_predictions(outcome: Outcome) -> pd.DataFrame:
+def name_predictions(outcome: Outcome, *others: Outcome) -> pd.DataFrame:   # others of the same material
     "Predictions as predictions.parquet keeps them: what was predicted, `true`, a column for each emotion."
     material, emotions = outcome.material, list(outcome.material.emotions)
-    tables = [table.assign(protocol=protocol) for protocol, table in outcome.predictions.items()]
+    tables = [table.assign(protocol=protocol) for of in (outcome, *others)
+              for protocol, table in of.predictions.items()]
     table = pd.concat(tables, ignore_index=True)
     table = table.rename(columns={f"p_{number}": emotion for number, emotion in enumerate(emotions)})
     table = table.assign(utterance=material.clips.utterance.to_numpy()[table.row],

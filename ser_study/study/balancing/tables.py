@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SCORES', 'TABLE2', 'SHOWN', 'smooth_pairs', 'smoothing_table', 'explain_smoothing', 'leading_shares',
            'raised_results', 'percent', 'score_results', 'table1_results', 'table2_results', 'answered', 'reads_words',
-           'show_rows', 'note_intervals', 'sweep_results', 'best_p_result', 'recall_table', 'cost_table',
-           'frame_results', 'leakage_table']
+           'show_rows', 'probe_scores', 'beside_probe', 'note_intervals', 'sweep_results', 'best_p_result',
+           'recall_table', 'cost_table', 'frame_results', 'leakage_table']
 
 # %% ../../../nbs/77b_balancing_tables.ipynb #4c3cc39a
 from itertools import combinations, product
@@ -17,7 +17,7 @@ from ...evaluation.intervals import FEW, Interval, crossed_interval, score_inter
 from ...protocol.audit import Leakage
 from ...protocol.pdds import PDDS, PairCounts, ambiguous_share, raise_scarce
 from .data import Material, note_words
-from .fits import WHOLE, Outcome, swept_system
+from .fits import PROBE, WHOLE, Outcome, swept_system
 from ..essay import result
 
 # %% ../../../nbs/77b_balancing_tables.ipynb #3c9193dc
@@ -119,6 +119,22 @@ def show_rows(beside: pd.DataFrame,        # of `answered`
     note = note_words(material)
     if not note: return beside[SHOWN]
     return beside[SHOWN].assign(words=[note if reads_words(network or row) else "" for row in beside["row"]])
+
+# %% ../../../nbs/77b_balancing_tables.ipynb #316bb550
+def probe_scores(heard: Outcome, frames: str) -> dict[str, float]:   # of `fit_frames`; a kind of frames
+    "WA and UA of the linear probe, in percent."
+    rows = score_results(heard, "corrected", f"{PROBE}, {frames}", "", "")
+    return {row["column"]: row["reproduced"] for row in rows}
+
+def beside_probe(rows: pd.DataFrame,            # of `show_rows`
+                 probe: dict[str, float],       # of `probe_scores`
+                 ) -> pd.DataFrame:             # and probe: its score, in the corrected protocol
+    "The rows with the linear probe's score; `ahead` where it is higher than the network's."
+    def say(row) -> str:
+        if row.protocol != "corrected" or "text only" in row.row: return ""
+        score = probe[row.column.split()[0]]
+        return f"{score:.1f}, ahead" if score > row.reproduced else f"{score:.1f}"
+    return rows.assign(probe=[say(row) for row in rows.itertuples()])
 
 # %% ../../../nbs/77b_balancing_tables.ipynb #140d84a4
 def note_intervals(outcome: Outcome, folds: int) -> str:

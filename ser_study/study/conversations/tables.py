@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'ABBREVIATED', 'SUBSTITUTES', 'COLUMN', 'SAID', 'abbreviate', 'published_row', 'emotion_results',
-           'paper_table', 'text_against_tables', 'length_results', 'seconds_results', 'probability_table',
-           'macro_f1_with_unscored', 'report_unscored', 'confident_errors', 'errors_table']
+           'paper_table', 'beside_probes', 'text_against_tables', 'length_results', 'seconds_results',
+           'probability_table', 'macro_f1_with_unscored', 'report_unscored', 'confident_errors', 'errors_table']
 
 # %% ../../../nbs/75d_conversations_tables.ipynb #b70fcfa4
 from itertools import product
@@ -16,7 +16,7 @@ from ...evaluation.intervals import Interval, score_interval
 from ...evaluation.published import load_published
 from .data import Conversations
 from .systems import WEIGHTED, Predicted, most_probable
-from ..essay import result
+from ..essay import RESULT, result
 
 # %% ../../../nbs/75d_conversations_tables.ipynb #3ca3a5b1
 PAPER = "02_femia2023_bimodal_conversation"
@@ -60,15 +60,29 @@ def paper_table(results: list[dict],         # of `emotion_results`
                 ) -> pd.DataFrame:           # row, of (ours or published), F1 of each emotion, three means
     "A table in the paper's form: ours, and for the paper's protocol the published numbers below."
     short = abbreviate(emotions)
-    mine = pd.DataFrame(results).query("item == @item and protocol == @protocol")
+    mine = pd.DataFrame(results, columns=RESULT).query("item == @item and protocol == @protocol")
     columns = [*(f"F1 {e}" for e in short), "weighted F1", "macro F1", "weighted F1 as printed"]
-    wide = mine.pivot(index="row", columns="column", values="reproduced")
-    parts = [wide.loc[mine["row"].unique(), columns].assign(of="ours")]
+    wide = mine.pivot(index="row", columns="column", values="reproduced").reindex(columns=columns)
+    parts = [wide.loc[mine["row"].unique()].assign(of="ours")]
     if protocol == "paper":
         published = load_published(PAPER).query("item == @item")
         theirs = published.pivot(index="row", columns="column", values="value").reindex(columns=columns)
         parts.append(theirs.assign(of="published, IEMOCAP"))
     return pd.concat(parts).rename_axis("row").reset_index()[["row", "of", *columns]]
+
+# %% ../../../nbs/75d_conversations_tables.ipynb #477a7dae
+def beside_probes(table: pd.DataFrame,        # of `paper_table`
+                  probed: pd.DataFrame,       # the same of the linear probes, in the same protocol
+                  against: dict[str, str],    # system -> its probe
+                  ) -> pd.DataFrame:          # and probe: its weighted F1; empty where a row has none
+    "The table with each network's linear probe; `ahead` where it scores higher than the network."
+    scores = probed[probed.of == "ours"].set_index("row")["weighted F1"]
+    def say(row, of, score) -> str:
+        probe = against.get(row.removesuffix(WEIGHTED)) if of == "ours" else None
+        if probe is None: return ""
+        return f"{scores[probe]:.2f}, ahead" if scores[probe] > score else f"{scores[probe]:.2f}"
+    rows = zip(table["row"], table.of, table["weighted F1"])
+    return table.assign(probe=[say(*row) for row in rows])
 
 # %% ../../../nbs/75d_conversations_tables.ipynb #1ded2c19
 SAID = [   # what the text says; first and second row of a table; column
