@@ -3702,6 +3702,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                   'ser_study/study/texts/systems.py'),
                                                'ser_study.study.texts.systems.Outcome.tested': ( 'texts_systems.html#outcome.tested',
                                                                                                  'ser_study/study/texts/systems.py'),
+                                               'ser_study.study.texts.systems.Outcome.weighted': ( 'texts_systems.html#outcome.weighted',
+                                                                                                   'ser_study/study/texts/systems.py'),
                                                'ser_study.study.texts.systems._facts': ( 'texts_systems.html#_facts',
                                                                                          'ser_study/study/texts/systems.py'),
                                                'ser_study.study.texts.systems.configure_models': ( 'texts_systems.html#configure_models',

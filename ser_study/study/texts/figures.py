@@ -39,11 +39,12 @@ def draw_losses(outcome: Outcome, systems: list[str]) -> plt.Figure:   # that we
     figure, axes = plt.subplots(1, len(systems), figsize=size, squeeze=False, sharey=True)
     for axis, system in zip(axes.flat, systems):
         for weighting in WEIGHTINGS:
+            if f"{system}, {weighting}" not in outcome.configurations("paper"): continue   # of a twin
             losses = _losses(outcome, system, weighting)
             axis.plot(losses.index + 1, smooth_losses(losses), lw=1, label=weighting)
         axis.set(title=system, xlabel="step")
     axes.flat[0].set_ylabel("weighted cross-entropy")
-    axes.flat[-1].legend(frameon=False)
+    axes.flat[0].legend(frameon=False)
     return figure
 
 # %% ../../../nbs/76e_texts_figures.ipynb #07c96b3b

@@ -103,7 +103,7 @@ def compare_weightings(outcome: Outcome,
     "Weighted less unweighted: one row for each protocol, system, weighting and measure."
     rows, measures = [], gain_measures(outcome.material)
     for protocol in outcome.predictions:
-        for system, weighting in product(outcome.systems(protocol), list(WEIGHTINGS)[1:]):
+        for system, weighting in outcome.weighted(protocol):
             pair = [outcome.counts(protocol, f"{system}, {name}") for name in (weighting, "unweighted")]
             for measure, (score, metric) in measures.items():
                 theirs = published_gain(published, weighting, measure)
@@ -179,7 +179,9 @@ def mistake_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
     for protocol, system in product(outcome.predictions, FINETUNED.values()):
         if system not in outcome.systems(protocol): continue
         n = outcome.tested(protocol)[pair[0]]
-        counts = {name: outcome.counts(protocol, f"{system}, {name}") for name in WEIGHTINGS}
+        fitted = outcome.configurations(protocol)
+        counts = {name: outcome.counts(protocol, f"{system}, {name}") for name in WEIGHTINGS
+                  if f"{system}, {name}" in fitted}
         plain = counts["unweighted"]
         for name, mine in counts.items():
             stands_for = name if system == outcome.lead else None
@@ -243,8 +245,9 @@ def emotion_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
         level = choose((scores[name, emotion] for name in BOTH for emotion in names), key=_value)
         rows.append(result("Text", f"{lead}, {' and '.join(BOTH)}", column, "paper", level, n, "both models"))
     for protocol, system, name in product(outcome.predictions, FINETUNED.values(), BOTH):
-        if system not in outcome.systems(protocol): continue
-        rows += _compare_emotions(outcome, protocol, f"{system}, {name}")
+        configuration = f"{system}, {name}"
+        if configuration not in outcome.configurations(protocol): continue
+        rows += _compare_emotions(outcome, protocol, configuration)
     return rows
 
 # %% ../../../nbs/76c_texts_scores.ipynb #1d9d86d5
@@ -277,7 +280,7 @@ def cost_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
     by_fit = outcome.fits.groupby(["protocol", "configuration", "seed"], sort=False)
     time, rows, n = by_fit.cpu_s.sum(), [], len(outcome.material.labels)
     for protocol in outcome.predictions:
-        for system, name in product(outcome.systems(protocol), list(WEIGHTINGS)[1:]):
+        for system, name in outcome.weighted(protocol):
             weighted, plain = (time[protocol, f"{system}, {each}"] for each in (name, "unweighted"))
             rows.append(result("Cost", f"{system}, {name} - unweighted", "share of the time", protocol,
                                crossed_interval((weighted / plain - 1).to_numpy()), n))

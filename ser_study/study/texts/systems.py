@@ -31,9 +31,10 @@ WEIGHTINGS = {"unweighted": "none", "weighted (eq 1)": "banded", "weighted (eq 2
 
 def weigh_systems(systems: dict[str, dict],   # system -> its configuration
                   ) -> dict[str, dict]:       # configuration's name -> configuration
-    "Every system with every weighting."
-    return {f"{system}, {name}": {**systems[system], "weights": rule}
-            for system, (name, rule) in product(systems, WEIGHTINGS.items())}
+    "Every system with every weighting; an untrained twin without weights."
+    return {f"{system}, {name}": {**configuration, "weights": rule}
+            for (system, configuration), (name, rule) in product(systems.items(), WEIGHTINGS.items())
+            if rule == "none" or not configuration.get("options", {}).get("untrained")}
 
 def split_name(configuration: str) -> tuple[str, str]:
     "System and weighting of a configuration's name."
@@ -95,6 +96,11 @@ class Outcome:
     def systems(self, protocol: str) -> list[str]:
         "Names of its systems."
         return list(dict.fromkeys(split_name(name)[0] for name in self.configurations(protocol)))
+
+    def weighted(self, protocol: str) -> list[tuple[str, str]]:
+        "System and weighting of each configuration that is weighted by one of the paper's rules."
+        named = [split_name(name) for name in self.configurations(protocol)]
+        return [(system, name) for system, name in named if WEIGHTINGS.get(name, "none") != "none"]
 
     def rows(self, protocol: str, configuration: str, side: str = "test") -> pd.DataFrame:
         "Predictions of one configuration on the test or validation side. `KeyError` where it has none."
