@@ -1995,6 +1995,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'ser_study/study/beyond/blocks.py'),
                                                'ser_study.study.beyond.blocks._subsets': ( 'beyond_blocks.html#_subsets',
                                                                                            'ser_study/study/beyond/blocks.py'),
+                                               'ser_study.study.beyond.blocks.choose_block': ( 'beyond_blocks.html#choose_block',
+                                                                                               'ser_study/study/beyond/blocks.py'),
                                                'ser_study.study.beyond.blocks.complete_block': ( 'beyond_blocks.html#complete_block',
                                                                                                  'ser_study/study/beyond/blocks.py'),
                                                'ser_study.study.beyond.blocks.describe_components': ( 'beyond_blocks.html#describe_components',

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TURNS', 'PATTERNS', 'ENOUGH', 'COMBINED', 'LEFT', 'KINDS', 'CHANGES', 'HINGES', 'LOOKS', 'COLOURS', 'read_levels',
-           'complete_block', 'Block', 'score_block', 'find_blocks', 'read_blocks', 'introduce_block', 'mean_scores',
-           'take_apart', 'take_all_apart', 'shorten_names', 'spread_components', 'summarise_components',
+           'complete_block', 'Block', 'score_block', 'find_blocks', 'read_blocks', 'choose_block', 'introduce_block',
+           'mean_scores', 'take_apart', 'take_all_apart', 'shorten_names', 'spread_components', 'summarise_components',
            'describe_components', 'list_changes', 'draw_components']
 
 # %% ../../../nbs/79d_beyond_blocks.ipynb #ffee8d8c
@@ -19,6 +19,7 @@ from ...evaluation.components import variance_components
 from ...evaluation.intervals import FEW
 from ...evaluation.scoreboard import is_real, list_runs
 from ...evaluation.verdicts import chosen, class_columns
+from ...settings import StudyError
 from ..summary.tables import SHORT
 
 # %% ../../../nbs/79d_beyond_blocks.ipynb #b7f3ba0d
@@ -119,8 +120,19 @@ def find_blocks(folder: Path) -> Iterator[Block]:   # reports/<paper>/<run>
                     scores.reshape(*sizes, *scores.shape[1:]))
 
 def read_blocks(reports: Path) -> list[Block]:
-    "The blocks of all runs on real corpora."
-    return [block for folder in list_runs(reports) if is_real(folder) for block in find_blocks(folder)]
+    "The blocks of all runs on real corpora. `StudyError` where there is none."
+    found = [block for folder in list_runs(reports) if is_real(folder) for block in find_blocks(folder)]
+    if not found:
+        raise StudyError(f"{Path(reports).name}/ holds no run on a real corpus whose systems can be taken "
+                         "apart: run one of papers 02 to 05 first.")
+    return found
+
+def choose_block(blocks: list[Block], paper: str) -> Block:   # "05", or more of the name
+    "The first block of a paper in the corrected protocol. `StudyError` where it has none."
+    for block in blocks:
+        if block.paper.startswith(paper) and block.protocol == "corrected": return block
+    papers = ", ".join(dict.fromkeys(block.paper[:2] for block in blocks))
+    raise StudyError(f"example = {paper!r}: no block of that paper; there are blocks of {papers}.")
 
 # %% ../../../nbs/79d_beyond_blocks.ipynb #2d48aff5
 def introduce_block(block: Block) -> str:
