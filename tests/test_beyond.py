@@ -56,9 +56,11 @@ def test_the_committed_page_reads_the_runs_that_are_there(tmp_path):
         (reports / paper.name).symlink_to(paper)
     settings = {"SER_STUDY_REPORTS": str(reports), "SER_STUDY_CACHE": str(tmp_path / "cache")}
     program = Path(sys.executable).with_name("ser-study")
-    done = subprocess.run([program, "run", "07"], cwd=ROOT, env={**os.environ, **settings},
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [program, "run", "07"], cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    again, committed = (pd.read_csv(folder / "07_beyond" / "all" / "results.csv")
-                        for folder in (reports, REPORTS))
+    again, committed = (
+        pd.read_csv(folder / "07_beyond" / "all" / "results.csv") for folder in (reports, REPORTS)
+    )
     pd.testing.assert_frame_equal(again, committed, rtol=1e-6)
