@@ -142,6 +142,7 @@ SECONDS = Sentence("02", "ravdess",
     places=dict(second=("Question", "Whisper: first 2 s - first 1 s", "weighted F1", BESIDE),
                 third=("Question", "Whisper: first 3 s - first 2 s", "weighted F1", BESIDE)))
 
+# %% ../../../nbs/79b_summary_findings.ipynb #c85bd08d
 INERTIA = Sentence("02", "meld",
     text="On MELD an utterance has the emotion of the one before it in {before.percent:.0f} % of cases, that "
          "of another one of its dialogue in {dialogue.percent:.0f} %, and that of one of another dialogue in "

@@ -22,7 +22,7 @@ from ...evaluation.verdicts import compare_halves, decide_verdicts, matters_of
 from ...protocol.class_weights import BANDS, class_weights
 from ..essay import result
 from .material import Material
-from .systems import FINETUNED, WEIGHTINGS, Outcome, split_name
+from .systems import FINETUNED, WEIGHTINGS, Outcome, list_weighted, split_name
 
 # %% ../../../nbs/76c_texts_scores.ipynb #b613d39c
 def weigh_classes(material: Material) -> dict[str, np.ndarray]:   # weighting -> (c,)
@@ -103,7 +103,7 @@ def compare_weightings(outcome: Outcome,
     "Weighted less unweighted: one row for each protocol, system, weighting and measure."
     rows, measures = [], gain_measures(outcome.material)
     for protocol in outcome.predictions:
-        for system, weighting in outcome.weighted(protocol):
+        for system, weighting in list_weighted(outcome, protocol):
             pair = [outcome.counts(protocol, f"{system}, {name}") for name in (weighting, "unweighted")]
             for measure, (score, metric) in measures.items():
                 theirs = published_gain(published, weighting, measure)
@@ -280,7 +280,7 @@ def cost_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
     by_fit = outcome.fits.groupby(["protocol", "configuration", "seed"], sort=False)
     time, rows, n = by_fit.cpu_s.sum(), [], len(outcome.material.labels)
     for protocol in outcome.predictions:
-        for system, name in outcome.weighted(protocol):
+        for system, name in list_weighted(outcome, protocol):
             weighted, plain = (time[protocol, f"{system}, {each}"] for each in (name, "unweighted"))
             rows.append(result("Cost", f"{system}, {name} - unweighted", "share of the time", protocol,
                                crossed_interval((weighted / plain - 1).to_numpy()), n))

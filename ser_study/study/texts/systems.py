@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TWIN', 'FINETUNED', 'WEIGHTINGS', 'PAPER_CHECKPOINT', 'FROZEN', 'NAMES', 'weigh_systems', 'split_name',
-           'find_checkpoints', 'configure_models', 'probe_systems', 'embed_material', 'Outcome', 'fit_systems',
-           'extend_outcome', 'name_predictions']
+           'find_checkpoints', 'configure_models', 'probe_systems', 'embed_material', 'Outcome', 'list_weighted',
+           'fit_systems', 'extend_outcome', 'name_predictions']
 
 # %% ../../../nbs/76b_texts_systems.ipynb #f6fb4b52
 from collections.abc import Callable
@@ -97,11 +97,6 @@ class Outcome:
         "Names of its systems."
         return list(dict.fromkeys(split_name(name)[0] for name in self.configurations(protocol)))
 
-    def weighted(self, protocol: str) -> list[tuple[str, str]]:
-        "System and weighting of each configuration that is weighted by one of the paper's rules."
-        named = [split_name(name) for name in self.configurations(protocol)]
-        return [(system, name) for system, name in named if WEIGHTINGS.get(name, "none") != "none"]
-
     def rows(self, protocol: str, configuration: str, side: str = "test") -> pd.DataFrame:
         "Predictions of one configuration on the test or validation side. `KeyError` where it has none."
         table = self.predictions[protocol]
@@ -126,6 +121,11 @@ class Outcome:
         return np.bincount(self.material.labels[rows], minlength=len(self.material.emotions))
 
 # %% ../../../nbs/76b_texts_systems.ipynb #0ef2de67
+def list_weighted(outcome: Outcome, protocol: str) -> list[tuple[str, str]]:   # system, weighting
+    "The configurations that are weighted by one of the paper's rules."
+    named = [split_name(name) for name in outcome.configurations(protocol)]
+    return [(system, name) for system, name in named if WEIGHTINGS.get(name, "none") != "none"]
+
 def _facts(fits: list[dict], protocol: str) -> pd.DataFrame:
     "Facts of fits, with their protocol."
     return pd.DataFrame([dict(protocol=protocol, **fact) for fact in fits])
