@@ -249,7 +249,8 @@ def draw_components(components: pd.DataFrame) -> plt.Figure:   # of `take_all_ap
         for row in table.itertuples():
             look = LOOKS.get(row.component) or dict(marker="o", color=COLOURS[row.component])
             axis.plot(row.sd, y, ls="", **look)
-    axis.set(yticks=range(len(tables)), yticklabels=[name_blocks(table).iloc[0] for table in reversed(tables)],
+    axis.set(yticks=range(len(tables)), yticklabels=[name_blocks(table).iloc[0]
+                         for table in reversed(tables)],
              ylim=(-.6, len(tables) - .4), xlabel="standard deviation of UA, points")
     axis.set_xlim(left=-.3)
     shown = [name for name in [*COLOURS, *LOOKS] if name in set(components.component)]
