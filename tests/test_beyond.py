@@ -1,13 +1,10 @@
 """What results hang on: scores by another library, and the page made again from committed runs."""
 
-import os, subprocess, sys
-from pathlib import Path
 import numpy as np, pandas as pd, pytest
-from committed import committed_reports
+from committed import committed_reports, link_runs, run_essay
 from sklearn.metrics import recall_score
 from ser_study.study.beyond.blocks import Block, read_blocks
 
-ROOT = Path(__file__).resolve().parents[1]
 REPORTS = committed_reports()
 
 
@@ -50,17 +47,7 @@ def test_two_voices_are_no_factor(blocks):
 
 def test_the_committed_page_reads_the_runs_that_are_there(tmp_path):
     "Made anew from the committed runs, its numbers are the committed ones."
-    reports = tmp_path / "reports"
-    reports.mkdir()
-    for paper in REPORTS.glob("0[1-5]_*"):
-        (reports / paper.name).symlink_to(paper)
-    settings = {"SER_STUDY_REPORTS": str(reports), "SER_STUDY_CACHE": str(tmp_path / "cache")}
-    program = Path(sys.executable).with_name("ser-study")
-    done = subprocess.run(
-        [program, "run", "07"], cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    again, committed = (
-        pd.read_csv(folder / "07_beyond" / "all" / "results.csv") for folder in (reports, REPORTS)
-    )
+    made = run_essay("07", link_runs(tmp_path))
+    kept = REPORTS / "07_beyond" / "all"
+    again, committed = (pd.read_csv(folder / "results.csv") for folder in (made, kept))
     pd.testing.assert_frame_equal(again, committed, rtol=1e-6)

@@ -1,9 +1,9 @@
 """The summary: its essay on committed runs and on none, and its findings, whose numbers stand in reports."""
 
-import json, os, re, subprocess, sys
+import json, re
 from pathlib import Path
 import nbformat, pandas as pd, pytest
-from committed import committed_reports
+from committed import committed_reports, link_runs, run_essay
 from ser_study.settings import load_settings
 from ser_study.study.summary.findings import list_findings, write_list
 from ser_study.study.summary.tables import read_runs
@@ -11,21 +11,6 @@ from ser_study.study.summary.tables import read_runs
 ROOT = Path(__file__).resolve().parents[1]
 REPORTS = committed_reports()
 BOARD = REPORTS / "06_summary" / "all" / "scoreboard.csv"
-
-
-def run_essay(reports: Path) -> Path:
-    "The folder of a summary that judges the runs under `reports`."
-    settings = {"SER_STUDY_REPORTS": str(reports), "SER_STUDY_CACHE": str(reports.parent / "cache")}
-    program = Path(sys.executable).with_name("ser-study")
-    done = subprocess.run(
-        [program, "run", "06"],
-        cwd=ROOT,
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return reports / "06_summary" / "all"
 
 
 def first_screen(folder: Path) -> str:
@@ -40,11 +25,7 @@ def first_screen(folder: Path) -> str:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     "A summary of the committed runs."
-    reports = tmp_path_factory.mktemp("summary") / "reports"
-    reports.mkdir()
-    for paper in REPORTS.glob("0[1-5]_*"):
-        (reports / paper.name).symlink_to(paper)
-    return run_essay(reports)
+    return run_essay("06", link_runs(tmp_path_factory.mktemp("summary")))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +62,7 @@ def test_the_answer_comes_first_and_counts_the_claims(made, board):
 def test_without_runs_nothing_is_said(tmp_path):
     reports = tmp_path / "reports"
     reports.mkdir()
-    folder = run_essay(reports)
+    folder = run_essay("06", reports)
     assert "nothing can be said of any claim" in first_screen(folder)
     assert set(pd.read_csv(folder / "scoreboard.csv").verdict) == {"untested"}
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VERDICTS', 'PLACE', 'BEHIND', 'MANY', 'LEAST', 'SUBSTITUTE', 'LEFT_OUT', 'verdict_of', 'matters_of', 'chosen',
-           'pair_counts', 'metric_of', 'system_label', 'count_collapsed', 'class_columns', 'Pair', 'find_pair',
+           'count_systems', 'metric_of', 'system_label', 'count_collapsed', 'class_columns', 'Pair', 'find_pair',
            'compare_systems', 'compare_rows', 'reason_without', 'edge_p', 'decide_verdicts', 'list_systems',
            'compare_with_itself', 'compare_halves', 'count_false']
 
@@ -51,19 +51,19 @@ def chosen(predictions: pd.DataFrame, of: dict) -> pd.DataFrame:
     for column, value in of.items(): keep = keep & (predictions[column] == value).to_numpy()
     return predictions[keep]
 
-def pair_counts(a: pd.DataFrame, b: pd.DataFrame,   # predictions of two systems
-                classes: list[str],                 # c columns of probabilities
-                ) -> np.ndarray:                    # (2, S, K, c, c)
-    "Confusion counts of both, in the seeds that both have and for the units of either."
-    both = pd.concat([a, b], keys=[0, 1], names=["system", None]).reset_index("system")
-    both = both[both.seed.isin(set(a.seed) & set(b.seed))]
-    true = pd.Index(classes).get_indexer(both.true.astype(str))
-    answer = both[classes].to_numpy().argmax(axis=1)
-    repetition = np.unique(both.seed, return_inverse=True)[1]
+def count_systems(systems: list[pd.DataFrame],   # predictions of each of n systems
+                  classes: list[str],            # c columns of probabilities
+                  ) -> np.ndarray:               # (n, S, K, c, c)
+    "Confusion counts of each system, in the seeds that all have and for the units of any."
+    rows = pd.concat(systems, keys=range(len(systems)), names=["system", None]).reset_index("system")
+    rows = rows[rows.seed.isin(set.intersection(*(set(system.seed) for system in systems)))]
+    true = pd.Index(classes).get_indexer(rows.true.astype(str))
+    answer = rows[classes].to_numpy().argmax(axis=1)
+    repetition = np.unique(rows.seed, return_inverse=True)[1]
     seeds = repetition.max(initial=-1) + 1
-    counts = confusion_counts(true, answer, len(classes), both.unit.astype(str).to_numpy(),
-                              both.system.to_numpy() * seeds + repetition)
-    return counts.reshape(2, seeds, *counts.shape[1:])
+    counts = confusion_counts(true, answer, len(classes), rows.unit.astype(str).to_numpy(),
+                              rows.system.to_numpy() * seeds + repetition)
+    return counts.reshape(len(systems), seeds, *counts.shape[1:])
 
 # %% ../../nbs/66_verdicts.ipynb #2ae18e11
 def metric_of(name: str, counts: np.ndarray, classes: list[str]):   # (..., c, c) -> (...)
@@ -113,7 +113,7 @@ def find_pair(claim: Claim, predictions: pd.DataFrame, protocol: str) -> Pair | 
         first, second = pair["first"], pair["second"]
         a, b = (chosen(predictions, {"protocol": protocol} | of) for of in (first, second))
         if not len(a) or not len(b): continue
-        counts = pair_counts(a, b, classes)
+        counts = count_systems([a, b], classes)
         metric = metric_of(claim.metric, counts, classes)
         if metric is None: continue
         names = system_label(first, second), system_label(second, first)
@@ -221,7 +221,7 @@ def compare_with_itself(of: dict, metric: str, predictions: pd.DataFrame, protoc
     "A system's even repetitions less its odd ones; None where it has fewer than four, or all are the same."
     rows, classes = chosen(predictions, {"protocol": protocol} | of), class_columns(predictions)
     if rows.seed.nunique() < 4: return None
-    counts = pair_counts(rows, rows, classes)
+    counts = count_systems([rows], classes)
     score = metric_of(metric, counts, classes)
     found = placebo_interval(counts[0], score) if score else None
     return found if found and found.error > 0 else None

@@ -14,11 +14,11 @@ from itertools import chain, combinations, product
 from pathlib import Path
 from typing import NamedTuple
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
-from ...evaluation.classification import confusion_counts, unweighted_accuracy
+from ...evaluation.classification import unweighted_accuracy
 from ...evaluation.components import variance_components
 from ...evaluation.intervals import FEW
 from ...evaluation.scoreboard import is_real, list_runs
-from ...evaluation.verdicts import chosen, class_columns
+from ...evaluation.verdicts import chosen, class_columns, count_systems
 from ...settings import StudyError
 from ..summary.tables import SHORT
 
@@ -82,16 +82,9 @@ def _named(predictions: pd.DataFrame) -> pd.Series:
 def score_block(predictions: pd.DataFrame, names: pd.Series,   # the tested rows of a protocol
                 levels: pd.DataFrame) -> np.ndarray | None:    # of `complete_block`
     "UA in points for each system of a block, seed and, where there are enough, speaker; None for one seed."
-    classes = class_columns(predictions)
-    rows = predictions[names.isin(levels.index).to_numpy()]
-    system = levels.index.get_indexer(names[names.isin(levels.index).to_numpy()])
-    seeds, repetition = np.unique(rows.seed, return_inverse=True)
-    if len(seeds) < 2: return None
-    true = pd.Index(classes).get_indexer(rows.true.astype(str))
-    answers = rows[classes].to_numpy().argmax(axis=1)
-    counts = confusion_counts(true, answers, len(classes), rows.unit.astype(str).to_numpy(),
-                              system * len(seeds) + repetition)
-    counts = counts.reshape(len(levels), len(seeds), *counts.shape[1:])
+    classes, systems = class_columns(predictions), predictions.groupby(names.to_numpy())
+    counts = count_systems([systems.get_group(name) for name in levels.index], classes)
+    if counts.shape[1] < 2: return None
     each = counts.sum(axis=(-1, -2)).mean()   # rows of a unit
     scores = 100 * unweighted_accuracy(counts)
     alone = each >= ENOUGH * len(classes) and counts.shape[2] >= FEW and np.isfinite(scores).all()

@@ -37,9 +37,10 @@ def draw_losses(outcome: Outcome, systems: list[str]) -> plt.Figure:   # that we
     "Training loss by step for the three weightings (the paper's Figure 3)."
     size = (5.2 * len(systems) + 1, 3.4)
     figure, axes = plt.subplots(1, len(systems), figsize=size, squeeze=False, sharey=True)
+    fitted = outcome.configurations("paper")
     for axis, system in zip(axes.flat, systems):
         for weighting in WEIGHTINGS:
-            if f"{system}, {weighting}" not in outcome.configurations("paper"): continue   # of a twin
+            if f"{system}, {weighting}" not in fitted: continue   # a twin has no weights
             losses = _losses(outcome, system, weighting)
             axis.plot(losses.index + 1, smooth_losses(losses), lw=1, label=weighting)
         axis.set(title=system, xlabel="step")
