@@ -129,8 +129,8 @@ BESIDE = "corrected"   # the protocol in which networks and linear probes are co
 PROBED = Sentence("02", "ravdess", finding=True,
     text="On RAVDESS and voices that were not trained on, logistic regression of Whisper's mean vector has a "
          "weighted F1 of {probe.value:.2f}, and the paper's network on the same vectors {network.value:.2f}. "
-         "Logistic regression of eGeMAPS has {plain.value:.2f}, and the networks that read MFCC, mel and chroma "
-         "have {mfcc.value:.2f}, {mel.value:.2f} and {chroma.value:.2f}.",
+         "Logistic regression of eGeMAPS has {plain.value:.2f}, and the networks that read MFCC, mel and "
+         "chroma have {mfcc.value:.2f}, {mel.value:.2f} and {chroma.value:.2f}.",
     places=dict(probe=("Probes", "Whisper, logistic regression", "weighted F1", BESIDE),
                 network=("Table 3", "Whisper in place of Wav2Vec", "weighted F1", BESIDE),
                 plain=("Probes", "eGeMAPS, logistic regression", "weighted F1", BESIDE),
