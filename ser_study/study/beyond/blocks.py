@@ -163,6 +163,7 @@ def shorten_names(table: pd.DataFrame) -> pd.DataFrame:
     "A table whose papers are named as readers know them, and whose runs by their corpora alone."
     return table.assign(paper=table.paper.map(SHORT), run=table.run.str.split(",").str[0])
 
+# %% ../../../nbs/79d_beyond_blocks.ipynb #4d7cbf57
 class Kind(NamedTuple):
     "Factors that are shown as one."
     says: str                  # in a sentence
