@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EMOTIONS', 'SENTIMENTS', 'RAVDESS_EMOTIONS', 'CREMA_D_EMOTIONS', 'CREMA_D_VOTES', 'NEMO_EMOTIONS', 'IEMOCAP_EMOTIONS',
-           'MEACORPUS_EMOTIONS', 'MELD_EMOTIONS', 'IEMOCAP_SIX', 'IEMOCAP_FOUR', 'SENTIMENT_OF', 'NONE',
+           'MEACORPUS_EMOTIONS', 'MELD_EMOTIONS', 'OTHER_WORDS', 'IEMOCAP_SIX', 'IEMOCAP_FOUR', 'SENTIMENT_OF', 'NONE',
            'votes_to_distribution', 'major_minor']
 
 # %% ../nbs/11_labels.ipynb #7acab594
@@ -29,6 +29,10 @@ IEMOCAP_EMOTIONS = dict(neu="neutral", fru="frustration", ang="anger", sad="sadn
 MEACORPUS_EMOTIONS = dict(neutral="neutral", disgust="disgust", anger="anger", joy="happiness",
                           sadness="sadness", fear="fear")
 MELD_EMOTIONS = MEACORPUS_EMOTIONS | dict(surprise="surprise")
+OTHER_WORDS = dict(   # that people label recordings with -> the study's
+    happy="happiness", joy="happiness", joyful="happiness", sad="sadness", angry="anger", mad="anger",
+    fearful="fear", afraid="fear", scared="fear", disgusted="disgust", surprised="surprise",
+    frustrated="frustration", excited="excitement")
 
 # %% ../nbs/11_labels.ipynb #91cc045e
 _SIX = ("neutral", "frustration", "anger", "sadness", "happiness", "excitement")

@@ -42,9 +42,9 @@ def test_two_real_corpora_are_one_table(corpora_root, tmp_path):
 
 
 def test_the_demo_corpora_fill_the_columns_of_the_real_ones(demo_settings):
-    frame, skipped, ignored = load_corpora(",".join(DEMOS), demo_settings)
+    frame, skipped, notes = load_corpora(",".join(DEMOS), demo_settings)
     assert Counter(frame["corpus"]) == {key: CORPORA[key].count for key in DEMOS}
-    assert (skipped, ignored) == ([], [])
+    assert (skipped, notes) == ([], [])
     crema_d = frame[frame["corpus"] == "demo_crema_d"]
     assert not crema_d[["sex", "age", "votes", "sentence", "transcript"]].isna().any(axis=None)
     assert crema_d[["script", "style", "valence", "arousal", "dominance"]].isna().all(axis=None), (

@@ -66,19 +66,32 @@ def test_times_that_run_backwards_are_listed(corpus):
 
 @pytest.mark.parametrize("rows, said", [
     (ROW + "\n" + ROW.replace(",0,0,", ",0,1,").replace("neutral,neutral", "bored,neutral"),
-     "line 4: Emotion bored is none of neutral, disgust, anger, joy, sadness, fear, surprise."),
-    (ROW.replace("neutral,neutral", "neutral"), "line 2: 10 cells, the header has 11."),
+     "line 4: Emotion bored is none of neutral, disgust, anger, joy, sadness, fear, surprise"),
     (ROW.replace("neutral,neutral", "neutral,Neutral"),
-     "line 2: Sentiment Neutral is none of positive, negative, neutral."),
-    (ROW.replace(",0,0,", ",0,-1,"), "line 2: Utterance_ID is '-1', expected a whole number."),
-    (ROW.replace(",8,21,", ",8,,"), "line 2: Episode is '', expected a whole number."),
+     "line 2: Sentiment Neutral is none of positive, negative, neutral"),
+    (ROW.replace(",0,0,", ",0,-1,"), "line 2: Utterance_ID is '-1', expected a whole number"),
+    (ROW.replace(",8,21,", ",8,,"), "line 2: Episode is '', expected a whole number"),
     (ROW.replace("00:16:21,731", "16:21"),
-     "line 2: EndTime is '16:21', expected a time such as 00:16:16,059."),
-    (ROW + ROW, "line 3: utterance is 'meld/dev/dia0000_utt00', expected a unique name.")])
-def test_a_fault_is_told_with_file_and_line(corpus, rows, said):
-    root = corpus(dev=rows)
-    with pytest.raises(StudyError) as error: read_meld(root)
-    assert str(error.value) == f"dev_sent_emo.csv, {said}"
+     "line 2: EndTime is '16:21', expected a time such as 00:16:16,059"),
+    (ROW + ROW, "line 3: meld/dev/dia0000_utt00 stood before")])
+def test_a_line_that_does_not_fit_costs_itself(corpus, rows, said):
+    frame, skipped, _ = read_meld(corpus(dev=rows + ROW.replace(",0,0,", ",7,7,")))
+    line, _, reason = said.partition(": ")
+    assert skipped == [(f"dev_sent_emo.csv, {line}", reason)]
+    assert "meld/dev/dia0007_utt07" in set(frame["utterance"])
+
+
+def test_a_line_that_is_no_line_of_a_table_is_an_error(corpus):
+    with pytest.raises(StudyError, match="dev_sent_emo.csv, line 2: 10 cells, the header has 11"):
+        read_meld(corpus(dev=ROW.replace("neutral,neutral", "neutral")))
+
+
+def test_a_clone_of_its_repository_is_found(corpus, tmp_path):
+    root = corpus()
+    clone = tmp_path / "clone"
+    (clone / "data/MELD").mkdir(parents=True)
+    for table in root.glob("*.csv"): table.rename(clone / "data/MELD" / table.name)
+    assert len(read_meld(clone).utterances) == 3
 
 
 def test_a_missing_table_or_column_is_named(corpus):

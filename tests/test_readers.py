@@ -3,7 +3,8 @@ import csv, os, time
 from collections import Counter
 import pandas as pd
 import pytest
-from ser_study.data.readers.acted import CREMA_D_SENTENCES, read_crema_d, read_nemo, read_ravdess, read_table
+from ser_study.data.readers.acted import CREMA_D_SENTENCES, read_crema_d, read_nemo, read_ravdess
+from ser_study.data.readers.own import read_table
 from ser_study.settings import StudyError
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AUDIO_SUFFIXES', 'PEAK', 'SILENT_PEAK', 'SHORTEST', 'LONGEST', 'RATES', 'MOST_SAMPLES', 'DEFECTS', 'STREAMED',
-           'POINTER', 'AudioError', 'load_audio', 'audio_key']
+           'UNKNOWN', 'POINTER', 'AudioError', 'load_audio', 'audio_key']
 
 # %% ../../nbs/21_audio.ipynb #e53314e9
 import hashlib, re
@@ -34,16 +34,20 @@ class AudioError(StudyError):
 
 # %% ../../nbs/21_audio.ipynb #1efcdf14
 _PROMISE = re.compile(r"^ *(?:data|SSND|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-STREAMED = 2**31 - 2**16    # bytes: who promises more did not know
+STREAMED = 2**31 - 2**16    # bytes: a WAV that promises more did not know
+UNKNOWN = 2**63 - 1         # samples: what libsndfile says where a FLAC did not know
 
 def _check_header(name: str, file: soundfile.SoundFile):
     "`AudioError` where the file is cut, or where its rate or length is out of bounds."
-    rate, seconds = file.samplerate, file.frames / file.samplerate
+    rate, samples = file.samplerate, file.frames
+    if samples == UNKNOWN:
+        raise AudioError(name, "undecodable", "its header gives no length (was it written into a pipe?)")
     if not RATES[0] <= rate <= RATES[1]:
         raise AudioError(name, "undecodable", f"its rate is {rate} Hz; {RATES[0]} to {RATES[1]} Hz are read")
-    if seconds > LONGEST: raise AudioError(name, "too long", f"{seconds:.0f} s, at most {LONGEST} s are read")
-    if file.frames * file.channels > MOST_SAMPLES:
-        raise AudioError(name, "too long", f"{file.channels} channels of {file.frames} samples are more than "
+    if samples > LONGEST * rate:
+        raise AudioError(name, "too long", f"{samples / rate:.0f} s, at most {LONGEST} s are read")
+    if samples * file.channels > MOST_SAMPLES:
+        raise AudioError(name, "too long", f"{file.channels} channels of {samples} samples are more than "
                                            f"the {MOST_SAMPLES} samples that are read")
     for promise in _PROMISE.finditer(file.extra_info):
         promised, found = int(promise[1]), int(promise[2])

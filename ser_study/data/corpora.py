@@ -15,10 +15,11 @@ from .demo.acted import RECIPE, make_demo
 from .demo.albanian import make_demo_albanian
 from .demo.dialogues import make_demo_iemocap
 from .demo.texts import make_demo_texts
-from .readers.acted import read_crema_d, read_nemo, read_ravdess, read_table
+from .readers.acted import read_crema_d, read_nemo, read_ravdess
 from .readers.albanian import read_albanian
 from .readers.iemocap import read_iemocap
 from .readers.meld import read_meld
+from .readers.own import read_table
 from .readers.spanish import read_emospeech, read_meacorpus
 from .utterances import Reading
 from ..settings import Settings, StudyError, nearest
@@ -118,11 +119,18 @@ def find_corpus(key: str,             # a key of CORPORA
     return folder
 
 # %% ../../nbs/24_corpora.ipynb #a1f83cba
+def _load_table(path: Path) -> Reading:
+    "A table of your own. `StudyError` where its clips would pass for those of a corpus that the study knows."
+    reading = read_table(path)
+    for corpus in reading.utterances["corpus"].unique():
+        if corpus in CORPORA:
+            raise StudyError(f"{path.name}: its clips would be called {corpus}, as those of "
+                             f"{CORPORA[corpus].title} are. Rename the table or what its column corpus says.")
+    return reading
+
 def _load_one(name: str, settings: Settings) -> Reading:
-    "One corpus; its name goes in front of the files it skipped and of the columns it ignored."
-    if name.lower().endswith((".csv", ".tsv")):
-        reading = read_table(settings.root / Path(name).expanduser())
-        return reading._replace(ignored=[f"{Path(name).name}: {column}" for column in reading.ignored])
+    "One corpus; its name goes in front of the files it skipped."
+    if name.lower().endswith((".csv", ".tsv")): return _load_table(settings.root / Path(name).expanduser())
     folder = find_corpus(name, settings)   # first: an unknown name is no key of CORPORA
     reading = CORPORA[name].read(folder)
     return reading._replace(skipped=[(f"{name}/{file}", reason) for file, reason in reading.skipped])
@@ -152,13 +160,14 @@ def load_corpora(names: str,          # keys of CORPORA and paths of CSV or TSV 
 
     table = pd.concat(frames, ignore_index=True).sort_values("utterance", ignore_index=True)
     skipped = [entry for reading in readings for entry in reading.skipped]
-    return Reading(table, skipped, [column for reading in readings for column in reading.ignored])
+    return Reading(table, skipped, [note for reading in readings for note in reading.notes])
 
 # %% ../../nbs/24_corpora.ipynb #a8fc65ac
 def _count(corpus: Corpus, settings: Settings) -> tuple[int, str]:
     "The number of clips, and the reason where there are none."
     try: return len(corpus.read(_folder(corpus, settings)).utterances), ""
     except StudyError as error: return 0, str(error)
+    except Exception as error: return 0, f"{type(error).__name__}: {error}"   # it costs this corpus alone
 
 def corpora_status(settings: Settings,
                    ) -> pd.DataFrame:   # key, title, found, clips, expected, licence, how_to_get, problem

@@ -42,8 +42,9 @@ DEFECT = ("utterance", "defect", "detail", "dropped")   # columns of the table o
 
 def list_unread(reading: Reading,
                    ) -> list[tuple]:   # rows of the table of defects
-    "A row for each line or file that a reader could not use; `utterance` says where it stood."
-    return [(where, "not read", reason, True) for where, reason in reading.skipped]
+    "A row for each line or file that a reader skipped or has a note on; `utterance` says where it stood."
+    skipped = [(where, "not read", reason, True) for where, reason in reading.skipped]
+    return skipped + [(where, "note", note, False) for where, note in reading.notes]
 
 # %% ../../nbs/25_screening.ipynb #37ad9ba1
 def _refuse_texts(utterances: pd.DataFrame):

@@ -19,7 +19,7 @@ class Reading(NamedTuple):
     "The utterances of a corpus, and what its reader could not use."
     utterances: pd.DataFrame            # COLUMNS, one row each, sorted by name
     skipped: list[tuple[str, str]]      # a file or line that could not be used, and the reason
-    ignored: list[str] = []             # columns of a user's table that the study does not know
+    notes: list[tuple[str, str]] = []   # where something was read otherwise than it is written, and how
 
 SEXES = ("female", "male")
 INTENSITIES = ("low", "medium", "high",   # CREMA-D
@@ -28,9 +28,9 @@ STYLES = ("scripted", "improvised")
 
 # %% ../../nbs/20_utterances.ipynb #8c496e1b
 def _is_votes(votes) -> bool:
-    "Whether `votes` maps emotions to counts, not all of them zero."
+    "Whether `votes` maps emotions to counts of at most a million, not all of them zero."
     return (isinstance(votes, dict) and all(isinstance(emotion, str) for emotion in votes)
-            and all(isinstance(n, numbers.Integral) and n >= 0 for n in votes.values())
+            and all(isinstance(n, numbers.Integral) and 0 <= n <= 10**6 for n in votes.values())
             and sum(votes.values()) > 0)
 
 # %% ../../nbs/20_utterances.ipynb #8dd06b7f

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 import pandas as pd
 from ...labels import SENTIMENTS
-from .acted import read_lines
+from ..tables import read_lines
 from ...settings import StudyError
 from ..utterances import Reading, utterance_name, validate
 

@@ -70,12 +70,13 @@ def _read_lines(path: Path) -> list[str]:
 
 def read_evaluations(path: Path,    # Session1/dialog/EmoEvaluation/Ses01F_impro01.txt
                      voters: str,   # first letters of the annotators who vote
-                     ) -> dict[str, dict]:   # utterance -> start, end (s), emotion, ratings, votes, turn
-    "The annotations of a dialogue's utterances. `StudyError` names file and line."
-    utterances, votes = {}, None
+                     ) -> tuple[dict[str, dict], list]:   # (place, reason) of lines that do not fit
+    "Utterance -> start, end (s), emotion, ratings, votes and turn, for a dialogue's utterances."
+    utterances, votes, skipped = {}, None, []
     for number, line in enumerate(_read_lines(path), start=1):
         try:
             if line.startswith("["):
+                votes = None   # of an utterance that does not fit, nobody's votes count
                 name, row = read_summary(line)
                 if name in utterances: raise ValueError(f"{name} stands there twice")
                 votes = Counter()
@@ -84,10 +85,10 @@ def read_evaluations(path: Path,    # Session1/dialog/EmoEvaluation/Ses01F_impro
             elif line and not line.startswith(("%", "A-")):
                 raise ValueError(f"{line[:40]!r} is neither an utterance nor an annotator's line below one")
         except ValueError as reason:
-            raise StudyError(f"EmoEvaluation/{path.name}, line {number}: {reason}.") from None
+            skipped.append((f"EmoEvaluation/{path.name}, line {number}", str(reason)))
     for turn, row in enumerate(sorted(utterances.values(), key=lambda row: row["start"])):
         row |= dict(turn=turn, votes=dict(row["votes"]) or None)
-    return utterances
+    return utterances, skipped
 
 # %% ../../../nbs/22a_readers_iemocap.ipynb #db4aa4ec
 def read_transcripts(path: Path,   # Session1/dialog/transcriptions/Ses01F_impro01.txt
@@ -113,8 +114,7 @@ def read_iemocap(root: Path,                      # holds Session1 ... Session5
                  annotators: str = "external",    # who votes: external (evaluators) or all (actors too)
                  corpus: str = "iemocap",         # the name it gets
                  ) -> Reading:
-    """IEMOCAP's utterances. `StudyError` where there are none, or where an evaluation does not fit (it names
-    file and line)."""
+    "IEMOCAP's utterances. `StudyError` where there are none."
     if annotators not in ANNOTATORS:
         known = ", ".join(ANNOTATORS)
         raise StudyError(f"IEMOCAP has votes of {known} annotators, not of {annotators}."
@@ -122,10 +122,11 @@ def read_iemocap(root: Path,                      # holds Session1 ... Session5
     evaluated, words, skipped = {}, {}, []
     # copies made on a Mac hold ._ files
     for path in sorted(Path(root).glob("Session*/dialog/EmoEvaluation/[!.]*.txt")):
-        evaluated |= read_evaluations(path, ANNOTATORS[annotators])
+        rated, unfit = read_evaluations(path, ANNOTATORS[annotators])
+        evaluated |= rated
         said, unused = read_transcripts(path.parents[1] / "transcriptions" / path.name)
         words |= said
-        skipped += unused
+        skipped += unfit + unused
     reading = read_files(Path(root), corpus, partial(_describe, corpus, evaluated, words),
                          "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav")
     return reading._replace(skipped=sorted(reading.skipped + skipped))

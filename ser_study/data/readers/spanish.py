@@ -10,7 +10,8 @@ __all__ = ['MEACORPUS', 'TRAIN', 'TEST', 'read_rows', 'find_emotion', 'to_uttera
 from pathlib import Path, PurePath
 import pandas as pd
 from ...labels import MEACORPUS_EMOTIONS
-from .acted import audio_files, meaning, read_lines
+from .acted import audio_files, meaning
+from ..tables import read_lines
 from ...settings import StudyError
 from ..utterances import Reading, validate
 
