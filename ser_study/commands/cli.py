@@ -234,8 +234,10 @@ def list_defects(reading, workers: int) -> list[str]:   # a Reading of `load_cor
     from ser_study.data.screening import screen
     recorded = reading._replace(utterances=reading.utterances[reading.utterances["path"].notna()])
     if recorded.utterances.empty: return ["  texts only, no recordings"]
+    try: defects = screen(recorded, workers=workers).defects
+    except StudyError as error: return [f"  {error}"]   # none can be used: the other corpora are listed still
     return [f"  {defect.utterance}: {defect.defect} ({defect.detail}){', left out' if defect.dropped else ''}"
-            for defect in screen(recorded, workers=workers).defects.itertuples()]
+            for defect in defects.itertuples()]
 
 def describe_corpora(settings: Settings) -> str:
     "For each corpus: whether it is found, how many clips, defects by name, licence, how to get it."

@@ -12,7 +12,7 @@ import pandas as pd
 from ..audio import AUDIO_SUFFIXES
 from ..tables import read_lines
 from ..utterances import COLUMNS, Reading, utterance_name, validate
-from ...labels import OTHER_WORDS
+from ...labels import EMOTIONS, OTHER_WORDS, SENTIMENTS
 from ...settings import StudyError
 
 # %% ../../../nbs/22e_readers_own.ipynb #ac1d1507
@@ -83,11 +83,12 @@ def _add_names(frame: pd.DataFrame, corpus: str, folder: Path):
 def _settle_emotions(emotions: pd.Series, source: str) -> tuple[pd.Series, list]:   # and notes
     "One spelling for each emotion."
     settled, notes = emotions.copy(), []
-    for _, same in emotions.groupby(emotions.str.lower()):
+    for lower, same in emotions.groupby(emotions.str.lower()):
         spellings = same.value_counts()
-        settled[same.index] = spellings.index[0]
-        for other, rows in spellings[1:].items():
-            notes.append((source, f"the emotion {other} is read as {spellings.index[0]} (rows: {rows})"))
+        kept = lower if lower in (*EMOTIONS, *SENTIMENTS) else spellings.index[0]
+        settled[same.index] = kept
+        for other, rows in spellings.drop(kept, errors="ignore").items():
+            notes.append((source, f"the emotion {other} is read as {kept} (rows: {rows})"))
     for emotion in settled.unique():
         if word := OTHER_WORDS.get(emotion.lower()):
             notes.append((source, f"{emotion} is an emotion of its own; the study's word is {word}"))

@@ -147,9 +147,10 @@ def text_name(model: str, source: str, leading: str) -> str:
 
 def require_transcripts(clips: pd.DataFrame, sources: list[str]) -> None:
     "`StudyError` where the corpus's own words are wanted and a clip has none."
-    if "oracle" in sources and clips.transcript.isna().any():
-        raise StudyError(f"{clips.utterance[clips.transcript.isna().idxmax()]} has no transcript: "
-                         "leave 'oracle' out of the parameter transcripts.")
+    lacking = clips.utterance[clips.transcript.isna()]
+    if "oracle" in sources and len(lacking):
+        raise StudyError(f"{len(lacking)} of {len(clips)} clips have no transcript, the first is "
+                         f"{lacking.iloc[0]}: leave 'oracle' out of the parameter transcripts.")
 
 def measure_clips(study: Study,
                   clips: pd.DataFrame,        # of `study.screen`
@@ -159,7 +160,6 @@ def measure_clips(study: Study,
                   encoders: dict,             # name -> sentence encoder
                   ) -> Material:
     "Features of every clip that all extractors can measure; the others are listed as defects of the study."
-    require_transcripts(clips, sources)
     clips, values, _ = study.extract(clips, {**voice, **recognisers})
     heard = {name: [str(text) for text in values[name]] for name in recognisers}
     words = {name: clips.transcript.tolist() if name == "oracle" else heard[name] for name in sources}

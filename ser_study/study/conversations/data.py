@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from ...data.screening import DEFECT, list_unread
-from ...data.utterances import Reading
+from ...data.utterances import Reading, require
 from ...features.store import text_key
 from ...labels import IEMOCAP_FOUR, IEMOCAP_SIX, votes_to_distribution
 from ...protocol.audit import Leakage, audit_leakage
@@ -56,10 +56,9 @@ def usable_utterances(study: Study, reading: Reading) -> pd.DataFrame:
     "Utterances with words and, where there is sound, a recording. `StudyError` for two corpora, or no words."
     if reading.utterances.corpus.nunique() > 1:
         raise StudyError("This study takes one corpus at a time: its splits are a corpus's own. Name one.")
+    require(reading.utterances, transcript="the study reads words", emotion="the study recognises it")
     clips = study.screen(reading) if has_sound(reading.utterances) else _usable_texts(study, reading)
     worded = clips.transcript.notna()
-    if not worded.any():
-        raise StudyError("No utterance of this corpus has a transcript, and this study reads words.")
     lost = [(name, "no transcript", "", True) for name in clips.utterance[~worded]]
     lost += dialogue_defects(reading.utterances)
     if lost: study.add_defects(pd.DataFrame(lost, columns=list(DEFECT)))

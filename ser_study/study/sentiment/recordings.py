@@ -16,7 +16,7 @@ from ...data.preparation import trim_silence
 from ...data.utterances import Reading
 from ...evaluation.intervals import FEW, Interval, refit_interval
 from ...features.segments import clip_statistics, zcr_curve
-from ...labels import SENTIMENT_OF
+from ...labels import OTHER_WORDS, SENTIMENT_OF
 from ...settings import StudyError
 from ..essay import result
 
@@ -30,7 +30,9 @@ def map_sentiments(reading: Reading) -> Reading:
     missing = sorted(set(CLASSES) - set(mapped.sentiment))
     if missing:
         corpora = ", ".join(sorted(set(reading.utterances.corpus)))
-        unknown = sorted(set(reading.utterances.emotion.dropna()) - set(SENTIMENT_OF))
+        words = sorted(set(reading.utterances.emotion.dropna()) - set(SENTIMENT_OF))
+        meant = {word: OTHER_WORDS.get(word.lower()) for word in words}
+        unknown = [f"{word} (did you mean {study})" if study else word for word, study in meant.items()]
         hint = f" The study knows no sentiment for these emotions: {', '.join(unknown)}." if unknown else ""
         absent = " or ".join(missing)
         raise StudyError(f"{corpora}: no clip is {absent}. Paper 05 needs all three sentiments.{hint}")

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from ...data.screening import DEFECT, list_unread
-from ...data.utterances import Reading
+from ...data.utterances import Reading, require
 from ...features.store import text_key
 from ...labels import MEACORPUS_EMOTIONS
 from ...protocol.splits import Split, grouped_folds, named_split
@@ -87,6 +87,8 @@ class Selected(NamedTuple):
 
 def select_texts(reading: Reading) -> Selected:   # of `load_corpora`
     "The texts with words, an emotion and a side. `StudyError` where train or test has none."
+    require(reading.utterances, transcript="it is a study of texts", emotion="they are classified",
+            split="texts train or test")
     reasons = _reasons(reading.utterances)
     names = reading.utterances.utterance
     dropped = [(name, reason, "", True) for name, reason in zip(names, reasons) if reason]
