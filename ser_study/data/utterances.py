@@ -142,5 +142,6 @@ def require(utterances: pd.DataFrame,
               if utterances[column].isna().all()]
     if not absent: return
     corpora = ", ".join(utterances["corpus"].unique())
-    raise StudyError(f"{corpora}: no utterance has {' or '.join(absent)}. Choose another corpus, or give your "
-                     f"table {'such a column' if len(absent) == 1 else 'such columns'}.")
+    columns = "such a column" if len(absent) == 1 else "such columns"
+    raise StudyError(f"{corpora}: no utterance has {' or '.join(absent)}. Choose another corpus, or give "
+                     f"your table {columns}.")

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SOURCES', 'PAPERS_MODELS', 'TEXT_MODELS', 'USE_LANGUAGES', 'LAYER', 'LAYERS', 'TRAINED_VOICES', 'UNNAMED',
-           'find_language', 'require_language', 'make_recognisers', 'knows', 'default_models', 'has_mpnet',
-           'make_encoders', 'trained_voices', 'describe_models', 'select_layer', 'Material', 'text_name',
+           'find_language', 'require_language', 'default_sources', 'make_recognisers', 'knows', 'default_models',
+           'has_mpnet', 'make_encoders', 'trained_voices', 'describe_models', 'select_layer', 'Material', 'text_name',
            'require_transcripts', 'measure_clips', 'draw_clips', 'overview', 'count_defects', 'name_units', 'quote',
            'describe_voice', 'describe_words', 'count_dimensions', 'is_comparable', 'note_assumptions']
 
@@ -39,6 +39,11 @@ def find_language(clips: pd.DataFrame,    # language: ISO 639-1
 def require_language(language: str) -> None:
     "`StudyError` for clips of an unknown language."
     if not language: raise StudyError("These clips have no language: name one in the parameter language.")
+
+def default_sources(clips: pd.DataFrame, profile: str) -> str:
+    "The sources of a run that names none: the corpus's own words where every clip has them."
+    heard = "wav2vec2" if profile == "paper" else "whisper"
+    return heard if clips.transcript.isna().any() else f"{heard},oracle"
 
 def make_recognisers(sources: list[str], language: str, settings: Settings) -> dict:
     "Name -> recogniser, for every source but the oracle. `StudyError` where a checkpoint is missing."
