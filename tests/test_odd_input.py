@@ -1,4 +1,4 @@
-"""Odd inputs that people really have: the list of corpora, tables, what papers lack, and the page of faults."""
+"""Odd inputs that people really have: the list of corpora, tables, what papers lack, the page of faults."""
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
