@@ -14,11 +14,12 @@ FIND_PYTHON = for python in $(PYTHON) python3 python; do \
 	(on Debian: python3.11 and python3.11-venv), or name yours: make PYTHON=python3.12" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: study test site lab calibrate clean lock help
+.PHONY: study test test-faults site lab calibrate clean lock help
 
 help:
 	@echo "make study   run every paper's notebook on the demo corpora, then build reports/site/index.html"
 	@echo "make test    run the library notebooks and the tests"
+	@echo "make test-faults  kill runs at random, fill disks, change thousands of files (minutes)"
 	@echo "make site    rebuild the site from the existing reports"
 	@echo "make lab     open the notebooks in JupyterLab"
 	@echo "make calibrate  simulate studies: how often do our intervals hold the truth?"
@@ -38,6 +39,10 @@ test: $(READY)
 	echo "Running the tests"; \
 	$(RUN) python -m pytest -n 2 --dist loadfile tests || failed=1; \
 	exit $$failed
+
+test-faults: $(READY)
+	@echo "Running the long tests of faults"
+	@$(RUN) python -m pytest -m faults tests
 
 site: $(READY)
 	@echo "Building the site from reports/"
