@@ -2163,6 +2163,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                'ser_study/study/clustering/data.py'),
                                                  'ser_study.study.clustering.data.quote': ( 'clustering_data.html#quote',
                                                                                             'ser_study/study/clustering/data.py'),
+                                                 'ser_study.study.clustering.data.require_clips': ( 'clustering_data.html#require_clips',
+                                                                                                    'ser_study/study/clustering/data.py'),
                                                  'ser_study.study.clustering.data.require_language': ( 'clustering_data.html#require_language',
                                                                                                        'ser_study/study/clustering/data.py'),
                                                  'ser_study.study.clustering.data.require_transcripts': ( 'clustering_data.html#require_transcripts',
