@@ -8,7 +8,7 @@ __all__ = ['FIT', 'WIDGET', 'QUIET', 'find_notebook', 'about_corpora', 'complete
            'write_benchmark', 'run_benchmark']
 
 # %% ../../nbs/71_runs.ipynb #3634eef4
-import ast, contextlib, importlib.metadata, json, os, platform, re, subprocess, tempfile, threading, time
+import ast, contextlib, importlib.metadata, json, os, platform, re, tempfile, threading, time
 from datetime import datetime, timezone
 from pathlib import Path
 import nbformat, papermill, pandas as pd, psutil
@@ -16,7 +16,7 @@ from ..data.corpora import CORPORA, load_corpora
 from ..settings import Settings, StudyError, check_writable
 from ..features.store import text_key
 from .folders import public_corpora, run_name
-from .parameters import committed_parameters, default_parameters, parse_parameters
+from .parameters import ask_git, committed_parameters, default_parameters, parse_parameters
 
 # %% ../../nbs/71_runs.ipynb #2b52aba0
 def find_notebook(name: str,                # its number, or the beginning of its name
@@ -52,15 +52,10 @@ def complete(about: dict[str, dict]) -> bool:
                for corpus in about.values())
 
 # %% ../../nbs/71_runs.ipynb #a6ce89cc
-def _git(root: Path, *arguments: str) -> str | None:
-    "The output of git, or None without git or a clone."
-    done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
-
 def code_state(root: Path) -> dict:
     "The commit, and whether notebooks or library differ from it."
-    changes = _git(root, "status", "--porcelain", "--", "nbs", "ser_study", "settings.ini")
-    return dict(commit=_git(root, "rev-parse", "HEAD"), dirty=None if changes is None else bool(changes))
+    changes = ask_git(root, "status", "--porcelain", "--", "nbs", "ser_study", "settings.ini")
+    return dict(commit=ask_git(root, "rev-parse", "HEAD"), dirty=None if changes is None else bool(changes))
 
 # %% ../../nbs/71_runs.ipynb #3417cd5a
 def package_versions() -> dict[str, str]:
@@ -147,7 +142,7 @@ def run_folder(notebook: Path, parameters: dict, settings: Settings) -> Path:
     name = run_name(parameters, committed_parameters(notebook), settings.root)
     return settings.reports / notebook.stem / name
 
-# %% ../../nbs/71_runs.ipynb #3cde1793
+# %% ../../nbs/71_runs.ipynb #7f194e49
 FIT = ("protocol", "configuration", "conv_length", "split", "seed", "wall_s", "cpu_s", "rss_mb")   # fits.csv
 
 class Run:
