@@ -51,11 +51,33 @@ MISTAKES = {"wrong path": (["run", "01", "-p", "corpora=nowhere/calls.csv"], {},
                                ["'ravdes'", "Did you mean 'ravdess'?"]),
             "corpus not there": (["run", "01", "-p", "corpora=nemo"], {}, ["nEMO", "To get it"]),
             "misspelt parameter": (["run", "01", "-p", "sede=7"], {}, ["'sede'", "Did you mean 'seed'?"]),
-            "wrong type": (["run", "01", "-p", "seed=seven"], {}, ["seed", "'seven'", "expected int"]),
+            "wrong type": (["run", "01", "-p", "seed=seven"], {}, ["seed", "'seven'", "a whole number"]),
             "parameter without a value": (["run", "01", "-p", "seed"], {}, ["-p seed", "name=value"]),
             "parameter twice": (["run", "01", "-p", "seed=1", "-p", "seed=2"], {}, ["seed is given twice"]),
             "unknown paper": (["run", "99"], {}, ["'99'", "01_toh2025_hybrid_clustering"]),
             "wrong setting": (["run", "01"], {"SER_STUDY_WORKERS": "two"}, ["workers = two", "whole number"]),
+            "too many workers": (["run", "01"], {"SER_STUDY_WORKERS": "10000"},
+                                 ["workers = 10000", "1 to 512"]),
+            "no workers": (["doctor"], {"SER_STUDY_WORKERS": "0"}, ["workers = 0", "1 to 512"]),
+            "scheduler without a port": (["run", "01", "--scheduler", "tcp://host"], {},
+                                         ["tcp://host is no address"]),
+            "corpora that are a file": (["corpora"], {"SER_STUDY_CORPORA": "settings.ini"},
+                                        ["corpora = settings.ini is a file"]),
+            "no clusters": (["run", "01", "-p", "clusters=0"], {}, ["clusters = '0'", "from 2 to 1000"]),
+            "negative seeds": (["run", "05", "-p", "n_seeds=-1"], {}, ["n_seeds = '-1'", "or 0"]),
+            "a billion seeds": (["run", "02", "-p", "n_seeds=1000000000"], {}, ["n_seeds", "from 1 to 1000"]),
+            "list with nonsense": (["run", "02", "-p", "seconds=1,,x"], {},
+                                   ["seconds = '1,,x'", "whole numbers"]),
+            "no number": (["run", "04", "-p", "p=nan"], {}, ["p = 'nan'", "from 0.51 to 0.99"]),
+            "value with an equals sign": (["run", "05", "-p", "seed=1=2"], {},
+                                          ["seed = '1=2'", "whole number"]),
+            "two equals signs": (["run", "05", "-p", "x=1=2"], {}, ["no parameter 'x'", "It has corpora"]),
+            "option without a value": (["run", "05", "-p"], {}, ["-p", "requires an argument"]),
+            "wrong value of a grid": (["run", "04", "--grid", "folds=2,1"], {},
+                                      ["folds = '1'", "from 2 to 1000"]),
+            "wrong value of a benchmark": (["benchmark", "05", "-p", "studies=0"], {},
+                                           ["studies = '0'", "from 4"]),
+            "beginning of several papers": (["run", "0"], {}, ["'0' may be any of 01_", "more of the name"]),
             "wrong profile": (["corpora"], {"SER_STUDY_PROFILE": "papper"},
                               ["papper", "Did you mean 'paper'?"]),
             "unknown checkpoint": (["models", "pull", "nonsense"], {}, ["'nonsense'", "roberta"]),
@@ -107,6 +129,15 @@ def test_a_misspelt_setting_is_named_with_its_file(house, tmp_path):
             "worker = 2"))
     said = sentence(call(house, "run", "01", cwd=clone))
     assert "settings.ini" in said and "'worker'" in said and "Did you mean 'workers'?" in said
+    assert untouched(house)
+
+@pytest.mark.parametrize("command", [["run", "03"], ["run", "05", "--grid", "seed=1,2"], ["benchmark", "05"]],
+                         ids=lambda command: command[0] + command[-1])
+def test_reports_that_cannot_be_written_are_one_sentence_before_any_work(command, house, tmp_path):
+    "The folder's parent is a file: even the machine's administrator cannot write there."
+    (tmp_path / "file").write_text("")
+    said = sentence(call({**house, "SER_STUDY_REPORTS": str(tmp_path / "file/reports")}, *command))
+    assert said.startswith("reports: ") and "cannot be written (Not a directory)" in said
     assert untouched(house)
 
 def test_outside_a_clone(house, tmp_path):

@@ -6,6 +6,7 @@ import nbformat, numpy as np, pandas as pd, pytest, soundfile
 from ser_study.commands.grids import most_moved, read_sweep, run_grid
 from ser_study.settings import StudyError, load_settings
 from ser_study.site.reports import read_notebook, title_and_question
+from ser_study.study.folders import name_corpora
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOK = ['''corpora = "calls.csv"  # tables
@@ -55,8 +56,9 @@ def call(clone: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def swept(clone) -> tuple[subprocess.CompletedProcess, Path]:
-    return call(clone, "--grid", "seed=1,3", "--grid",
-                "gain=0.1,0.3"), clone / "reports/sweeps/01_tiny/calls,gain=0.1+0.3,seed=1+3"
+    [calls] = name_corpora("calls.csv", clone)
+    done = call(clone, "--grid", "seed=1,3", "--grid", "gain=0.1,0.3")
+    return done, clone / f"reports/sweeps/01_tiny/{calls},gain=0.1+0.3,seed=1+3"
 
 def test_failing_combinations_are_named_and_stop_none(swept):
     done, folder = swept
@@ -73,7 +75,8 @@ def test_the_table_holds_the_rows_of_the_runs(swept, clone):
     _, folder = swept
     table = pd.read_csv(folder / "sweep.csv")
     assert list(table.columns[:2]) == ["seed", "gain"] and set(table.seed) == {1}
-    for gain, name in ((.1, "calls"), (.3, "calls,gain=0.3")):
+    [calls] = name_corpora("calls.csv", clone)
+    for gain, name in ((.1, calls), (.3, f"{calls},gain=0.3")):
         rows = table[table.gain == gain].drop(columns=["seed", "gain"]).reset_index(drop=True)
         pd.testing.assert_frame_equal(rows, pd.read_csv(clone / "reports/01_tiny" / name / "results.csv"))
 
@@ -95,11 +98,20 @@ def test_the_page_shows_what_moves_and_what_failed(swept):
                     (folder / "sweep.csv").read_text(encoding="utf-8")])
     assert str(folder.parents[3]) not in told and str(ROOT) not in told
 
-def test_semicolons_separate_values_that_hold_commas(clone):
-    done = call(clone, "--grid", "corpora=calls.csv,more.csv;more.csv", "-p", "seed=2")
+def test_semicolons_separate_values_and_two_tables_of_one_name_stay_apart(clone):
+    "A value holds commas. The runs, the sweep's table and its page tell the tables apart and show no path."
+    (clone / "two").mkdir()
+    for name in ("calls.csv", "a.wav"): shutil.copy(clone / name, clone / "two")
+    done = call(clone, "--grid", f"corpora=calls.csv,more.csv;{clone}/two/calls.csv", "-p", "seed=2")
     assert done.returncode == 0, done.stderr[-2000:]
-    table = pd.read_csv(clone / "reports/sweeps/01_tiny/calls+more-or-more,seed=2/sweep.csv")
-    assert table.groupby("corpora", sort=False).size().to_dict() == {"calls.csv,more.csv": 4, "more.csv": 4}
+    calls, more, other = name_corpora("calls.csv,more.csv,two/calls.csv", clone)
+    runs = [clone / f"reports/01_tiny/{name},seed=2" for name in (f"{calls}+{more}", other)]
+    folder = clone / f"reports/sweeps/01_tiny/{calls}+{more}-or-{other},seed=2"
+    table = pd.read_csv(folder / "sweep.csv")
+    assert table.groupby("corpora", sort=False).size().to_dict() == {f"{calls},{more}": 4, other: 4}
+    for place in (folder, *runs):
+        report = (place / "report.ipynb").read_text(encoding="utf-8")
+        assert "calls.csv" in report and str(clone) not in report and "two/calls" not in report
 
 @pytest.mark.parametrize("grid, fixed, said",
                          [(dict(seed="1,two"), {}, "'two'"), (dict(sede="1,2"), {}, "Did you mean 'seed'?"),

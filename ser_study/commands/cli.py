@@ -44,7 +44,7 @@ def split_parameters(texts: list[str],       # NAME=VALUE
     "Name -> value; `StudyError` for a text without a name, or a name that comes twice."
     values = {}
     for text in texts:
-        name, equals, value = text.partition("=")
+        name, equals, value = map(str.strip, text.partition("="))
         if not equals or not name: raise StudyError(f"{option} {text}: write it as name=value.")
         if name in values: raise StudyError(f"{option} {text}: {name} is given twice.")
         values[name] = value
@@ -72,7 +72,8 @@ RunName = Annotated[str, typer.Argument(
 # %% ../../nbs/95_cli.ipynb #c5930f19
 def describe_parameters(paper: str, settings: Settings) -> str:
     "A paper's parameters with their defaults and comments, as lines."
-    from ser_study.study.runs import default_parameters, find_notebook
+    from ser_study.study.parameters import default_parameters
+    from ser_study.study.runs import find_notebook
     notebook = find_notebook(paper, settings)
     comments, given = completions.notebook_parameters(notebook), {}
     for name, value in default_parameters(notebook).items():
@@ -128,7 +129,8 @@ def study() -> None:
     settings = load_settings()
     os.environ["TQDM_DISABLE"] = "1"
     from tqdm import tqdm
-    from ser_study.study.runs import default_parameters, run_paper
+    from ser_study.study.parameters import default_parameters
+    from ser_study.study.runs import run_paper
     start = time.monotonic()
     papers = sorted((settings.root / "nbs" / "papers").glob("*.ipynb"))
     # the summary takes no corpora: it judges runs on real ones, and a demo changes none of its verdicts

@@ -8,14 +8,14 @@ __all__ = ['INSTALL', 'EXTRAS', 'SPACE', 'MEMORY', 'Check', 'make_check', 'unmet
            'examine', 'format_checks']
 
 # %% ../../nbs/90_doctor.ipynb #f2840018
-import contextlib, importlib.metadata, io, os, platform, shutil, tempfile, tomllib
+import contextlib, importlib.metadata, io, platform, shutil, tempfile, tomllib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from ..settings import Settings, StudyError
+from ..settings import Settings, StudyError, writing_fault
 
 # %% ../../nbs/90_doctor.ipynb #97eb71ec
 class Check(NamedTuple):
@@ -164,8 +164,9 @@ def _check_processor(settings: Settings) -> Check:
 # %% ../../nbs/90_doctor.ipynb #f92b25cd
 def _check_folder(name: str, folder: Path) -> Check:
     "Whether a folder can be written, or made."
-    writable = os.access(_nearest_folder(folder), os.W_OK)
-    return make_check(f"{name} folder", writable, "can be written" if writable else "cannot be written",
+    fault = writing_fault(folder)
+    found = f"cannot be written: {fault}" if fault else "can be written"
+    return make_check(f"{name} folder", not fault, found,
                       f"choose another folder: `{name}` in settings.ini", "missing", True)
 
 def check_machine(settings: Settings) -> list[Check]:

@@ -17,7 +17,7 @@ from ..evaluation.published import join_published
 from ..features.extraction import Extraction, extract_clips, extract_texts
 from ..features.store import FeatureStore
 from ..settings import choose, load_settings
-from .folders import public_corpora
+from .folders import list_corpora, public_corpora
 from .reporting import save_figure, show_table, use_style
 from .runs import Run
 
@@ -63,7 +63,7 @@ class Given:
     @cached_property
     def corpora(self) -> list[str]:
         "Keys of corpora, or paths of tables, in the order in which they were named."
-        return [name.strip() for name in self.parameters["corpora"].split(",")]
+        return list_corpora(self.parameters["corpora"])
 
     @cached_property
     def demo(self) -> bool:

@@ -6,8 +6,9 @@
 __all__ = ['SOURCES', 'PAPERS_MODELS', 'TEXT_MODELS', 'USE_LANGUAGES', 'LAYER', 'LAYERS', 'TRAINED_VOICES', 'UNNAMED',
            'find_language', 'require_language', 'default_sources', 'make_recognisers', 'knows', 'default_models',
            'has_mpnet', 'make_encoders', 'trained_voices', 'describe_models', 'select_layer', 'Material', 'text_name',
-           'require_transcripts', 'measure_clips', 'draw_clips', 'overview', 'count_defects', 'name_units', 'quote',
-           'describe_voice', 'describe_words', 'count_dimensions', 'is_comparable', 'note_assumptions']
+           'require_transcripts', 'require_clips', 'measure_clips', 'draw_clips', 'overview', 'count_defects',
+           'name_units', 'quote', 'describe_voice', 'describe_words', 'count_dimensions', 'is_comparable',
+           'note_assumptions']
 
 # %% ../../../nbs/74a_clustering_data.ipynb #b1f9bd19
 from dataclasses import dataclass
@@ -157,6 +158,14 @@ def require_transcripts(clips: pd.DataFrame, sources: list[str]) -> None:
         raise StudyError(f"{len(lacking)} of {len(clips)} clips have no transcript, the first is "
                          f"{lacking.iloc[0]}: leave 'oracle' out of the parameter transcripts.")
 
+def require_clips(clips: pd.DataFrame, clusters: int) -> None:
+    "`StudyError` for more clusters than clips; of enough speakers a refit has half."
+    halved = clips.speaker.fillna(clips.utterance).nunique() >= FEW
+    most = len(clips) // (2 if halved else 1)
+    if clusters <= most: return
+    clustered = f"{'half of ' * halved}the {len(clips)} clips are clustered at a time"
+    raise StudyError(f"clusters = {clusters}, and {clustered}: take at most {most} clusters, or more clips.")
+
 def measure_clips(study: Study,
                   clips: pd.DataFrame,        # of `study.screen`
                   voice: dict,                # name -> extractor
@@ -165,6 +174,7 @@ def measure_clips(study: Study,
                   encoders: dict,             # name -> sentence encoder
                   ) -> Material:
     "Features of every clip that all extractors can measure; the others are listed as defects of the study."
+    require_clips(clips, study.parameters["clusters"])
     clips, values, _ = study.extract(clips, {**voice, **recognisers})
     heard = {name: [str(text) for text in values[name]] for name in recognisers}
     words = {name: clips.transcript.tolist() if name == "oracle" else heard[name] for name in sources}
