@@ -1,4 +1,4 @@
-"""Ten thousand files, changed at random: each is read or refused in one sentence, within ten seconds and a gigabyte."""
+"""Ten thousand files, changed at random: each is read or refused, within ten seconds and a gigabyte."""
 import pytest
 from ser_study.study.benchmarks.faults import KINDS, fuzz, list_faults
 
