@@ -221,7 +221,8 @@ TWO_VOICES = Sentence("05", "nemo",
     places=VOICE.places)
 
 # %% ../../../nbs/79b_summary_findings.ipynb #eb8fd84e
-SENTENCES = [SHUFFLED, WITHIN, HEARD, NOISE, STEP, AGREEMENT, PROBED, SECONDS, ON_CREMA_D, PRINTED, INERTIA, FIXED_WORDS,
+SENTENCES = [SHUFFLED, WITHIN, HEARD, NOISE, STEP, AGREEMENT, PROBED, SECONDS, ON_CREMA_D, PRINTED, INERTIA,
+             FIXED_WORDS,
              FEAR, RARE, SVM, TEXT_BRANCH, EARS, LAYERS, VOICE, TWO_VOICES]
 
 AGAIN = {   # paper -> what waits for runs by the present rule
