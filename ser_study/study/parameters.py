@@ -6,13 +6,13 @@
 __all__ = ['SEEDS', 'EPOCHS', 'FOLDS', 'TRIALS', 'PROFILE', 'OF_PAPERS', 'SAMPLE', 'ROUNDS', 'SIDE_BY_SIDE', 'OF_BENCHMARKS',
            'RANGES', 'default_parameters', 'ask_git', 'committed_parameters', 'Range', 'parse_parameters']
 
-# %% ../../nbs/70d_parameters.ipynb #c31444cd
+# %% ../../nbs/70d_parameters.ipynb #c5256506
 import ast, json, math, re, subprocess, unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from ..settings import PROFILES, StudyError, nearest
 
-# %% ../../nbs/70d_parameters.ipynb #218fb9a6
+# %% ../../nbs/70d_parameters.ipynb #ba6b9147
 def _read_cells(content: bytes | str, name: str) -> dict:
     "Parameter -> value, from the file of a notebook. `StudyError` where a cell cannot be read."
     try:
@@ -34,7 +34,7 @@ def default_parameters(notebook: Path) -> dict:
     if not found: raise StudyError(f"{notebook.name} has no cell tagged 'parameters'.")
     return found
 
-# %% ../../nbs/70d_parameters.ipynb #3caa14d5
+# %% ../../nbs/70d_parameters.ipynb #1f6bf4de
 def ask_git(folder: Path, *arguments: str) -> str | None:
     "The output of git in a folder, or None without git or a clone."
     try: done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, encoding="utf-8")
@@ -46,7 +46,7 @@ def committed_parameters(notebook: Path) -> dict:
     content = ask_git(notebook.parent, "show", f"HEAD:./{notebook.name}")
     return _read_cells(content, notebook.name) if content else default_parameters(notebook)
 
-# %% ../../nbs/70d_parameters.ipynb #81b000bd
+# %% ../../nbs/70d_parameters.ipynb #6a30988c
 @dataclass(frozen=True)
 class Range:
     "The numbers that a parameter may be, or the numbers of a list; whole ones where `low` is whole."
@@ -68,7 +68,7 @@ class Range:
         step = f" in steps of {self.step}" if self.step else ""
         return f"{kind} from {self.low} to {self.high}{step}{', separated by commas' if several else ''}"
 
-# %% ../../nbs/70d_parameters.ipynb #29de1994
+# %% ../../nbs/70d_parameters.ipynb #093e70cd
 SEEDS = dict(seed=Range(0, 10**9), n_seeds=Range(1, 1000, optional=True))
 EPOCHS = Range(1, 10_000, optional=True)
 FOLDS = Range(2, 1000, optional=True)
@@ -91,11 +91,11 @@ OF_PAPERS = {
         sigma=Range(0.01, 100.0), sweep=Range(0.51, 0.99, optional=True), mat_width=Range(4, 4096, step=4),
         folds=Range(2, 1000), epochs=EPOCHS, profile=PROFILE),
     "05_lili2025_albanian_sentiment": dict(
-        SEEDS, voice_clips=Range(1, 10**6), short_seconds=Range(0.1, 2.0), epochs=EPOCHS,
+        SEEDS, voice_clips=Range(1, 10**6), short_seconds=Range(0.25, 2.0), epochs=EPOCHS,
         advice_epochs=Range(1, 10_000), network_seeds=Range(1, 1000, optional=True), folds=FOLDS,
         profile=PROFILE)}
 
-# %% ../../nbs/70d_parameters.ipynb #7781a41b
+# %% ../../nbs/70d_parameters.ipynb #a0970ac6
 SAMPLE, ROUNDS, SIDE_BY_SIDE = Range(1, 10**6), Range(1, 1000), Range(1, 512)
 OF_BENCHMARKS = {
     "01_representation": dict(n_clips=SAMPLE, n_texts=SAMPLE, n_whisper=SAMPLE, repeats=ROUNDS,
@@ -106,7 +106,7 @@ OF_BENCHMARKS = {
     "05_calibration": dict(studies=Range(4, 10**6), seed=SEEDS["seed"])}
 RANGES = OF_PAPERS | OF_BENCHMARKS   # notebook -> parameter -> what it may be
 
-# %% ../../nbs/70d_parameters.ipynb #ec398f36
+# %% ../../nbs/70d_parameters.ipynb #6cab473f
 def _read_text(text: str) -> str:
     "A text, with no space around it or its commas. `ValueError` where it has signs that no name has."
     if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in text): raise ValueError
@@ -127,7 +127,7 @@ def _read_value(text: str, default, allowed: Range | tuple | None):
     if not math.isfinite(value): raise ValueError
     return value
 
-# %% ../../nbs/70d_parameters.ipynb #45e8329f
+# %% ../../nbs/70d_parameters.ipynb #df2ee4ac
 def _expected(default, allowed: Range | tuple | None) -> str:
     "The end of an error message: what a parameter takes."
     if isinstance(default, bool): return "true or false"

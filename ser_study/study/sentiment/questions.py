@@ -60,9 +60,9 @@ KINDS = ("several segments", "one segment")      # of a clip, among those that a
 
 def name_scopes(segments: Segments) -> dict[str, bool]:
     "Name -> whether each voice is studied alone: the scopes in which question 1 can be asked."
-    several = len(set(segments.voices)) > 1
-    scopes = {"each voice alone" if several else "the voice alone": True} if segments.alone else {}
-    return scopes | ({"all voices together": False} if several else {})
+    if len(set(segments.voices)) == 1: return {"the voice alone": True}   # however few its clips are
+    alone = {"each voice alone": True} if segments.alone else {}
+    return alone | {"all voices together": False}
 
 def count_kinds(fitted: Fitted, name: str) -> np.ndarray:     # (repetitions, voices, 2, classes, classes)
     "Confusion counts of one model on clips of each of KINDS; every kept segment is tested once."
