@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['RAVDESS', 'CREMA_D', 'NEMO', 'SOURCES', 'CHUNK', 'MAX_DOWNLOAD', 'TRIES', 'BACKOFF', 'MAX_UNPACKED', 'MAX_RATIO',
-           'MAX_MEMBERS', 'POINTER', 'Source', 'download', 'unpack', 'count_clips', 'fetch_media', 'fetch_corpus']
+           'MAX_MEMBERS', 'MAX_DEPTH', 'Source', 'download', 'unpack', 'count_clips', 'fetch_media', 'fetch_corpus']
 
 # %% ../../nbs/26_fetch.ipynb #61404773
-import lzma, os, re, shutil, stat, tarfile, time, zipfile, zlib
+import os, shutil, stat, tarfile, time, zipfile, zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from pooch.hashes import hash_matches
 from requests.adapters import HTTPAdapter
 from tqdm.auto import tqdm
 from urllib3.util import Retry
-from .audio import AUDIO_SUFFIXES
+from .audio import AUDIO_SUFFIXES, POINTER
 from .corpora import CORPORA
 from ..settings import Settings, StudyError, nearest
 
@@ -129,6 +129,7 @@ def download(session: requests.Session, url: str,
 
 # %% ../../nbs/26_fetch.ipynb #139b2bb7
 MAX_UNPACKED, MAX_RATIO, MAX_MEMBERS = 4 * 10**9, 100, 200_000
+MAX_DEPTH = 20   # folders inside each other
 
 def _zip_members(archive: Path):
     "Name, declared size, kind and opener of each member of a zip archive."
@@ -171,6 +172,9 @@ def _write_members(archive: Path, folder: Path):
         for number, (name, size, kind, open_member) in enumerate(members, start=1):
             place = folder.joinpath(*_split_name(name, archive.name))
             total += size
+            if size < 0: raise refuse(name, f"has a size of {size} bytes")
+            if (depth := name.count("/")) > MAX_DEPTH:
+                raise refuse(f"{name[:40]} ...", f"is {depth} folders deep")
             if kind not in ("file", "folder"): raise refuse(name, f"is {kind}")
             if total > limit or number > MAX_MEMBERS:
                 raise refuse(name, f"makes it grow to {total / 1e6:.0f} MB in {number} members: "
@@ -192,9 +196,10 @@ def unpack(archive: Path,     # zip, or tar in any compression
     try:
         _write_members(archive, scratch)
         os.replace(scratch, target)
-    except (OSError, EOFError, ValueError, NotImplementedError, zlib.error, lzma.LZMAError,
-            zipfile.BadZipFile, tarfile.TarError) as error:
-        raise StudyError(f"{archive.name} cannot be unpacked: {error}.") from None
+    except StudyError: raise
+    except Exception as error:   # of a damaged archive, of any kind
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":.")
+        raise StudyError(f"{archive.name} cannot be unpacked: {reason}.") from None
     finally: shutil.rmtree(scratch, ignore_errors=True)
 
 # %% ../../nbs/26_fetch.ipynb #a22c5255
@@ -223,9 +228,6 @@ def count_clips(root: Path) -> int:
     return sum(name.lower().endswith(AUDIO_SUFFIXES) for _, _, names in os.walk(root) for name in names)
 
 # %% ../../nbs/26_fetch.ipynb #34751709
-POINTER = re.compile(
-    rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (\d+)\n")
-
 def _find_pointers(root: Path) -> list[tuple[Path, str, int]]:
     "The files that still are Git LFS pointers, with the SHA-256 and the size (bytes) of their clips."
     small = [path for path in sorted(root.rglob("*")) if path.is_file() and path.stat().st_size < 200]
