@@ -138,7 +138,8 @@ def load_settings(path: Path | None = None,   # settings.ini; found from the wor
 def writing_fault(folder: Path) -> str:
     "Why nothing can be written into a folder, or the nearest one above it that exists; '' if it can."
     there = next(place for place in (folder, *folder.parents) if os.path.exists(place))
-    try: tempfile.TemporaryFile(dir=there).close()
+    try:
+        with tempfile.TemporaryFile(dir=there) as file: file.write(b"room")
     except OSError as error: return error.strerror
     return ""
 

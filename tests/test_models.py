@@ -8,7 +8,8 @@ from ser_study.features import wheels
 from ser_study.features.catalogue import find_model
 from ser_study.features.models import checkpoint_of
 from ser_study.features.speech_models import SpeechEncoder
-from ser_study.features.wheels import Published, write_files, write_once
+from ser_study.features.wheels import Published, write_files
+from ser_study.files import write_whole_folder
 from ser_study.settings import StudyError, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,7 +48,7 @@ def bare(small) -> Published:
 
 def make(model: Published, cache: Path, checkpoint: str | None = None) -> Path:
     folder = cache / "models" / model.folder
-    return write_once(model.title, folder, lambda whole: write_files(model, checkpoint, whole))
+    return write_whole_folder(folder, lambda whole: write_files(model, checkpoint, whole))
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -91,11 +92,11 @@ def full(stream, out, length=0):
 
 def test_a_full_disk(small, tmp_path, monkeypatch):
     monkeypatch.setattr(wheels.shutil, "copyfileobj", full)
-    refused(small, tmp_path / "cache", "No space left on device.*make room.*`cache` in settings.ini")
+    refused(small, tmp_path / "cache", "small could not be written: No space left on device. Make room")
 
 def test_a_cache_that_cannot_be_written(small, tmp_path):
     (tmp_path / "cache").write_text("a file in its place")
-    with pytest.raises(StudyError, match="Small could not be written into .*choose another folder"):
+    with pytest.raises(StudyError, match="small could not be written: .*choose another folder"):
         make(small, tmp_path / "cache")
 
 def test_two_at_once_make_one(small, tmp_path):
@@ -107,7 +108,7 @@ def test_two_at_once_make_one(small, tmp_path):
         barrier.wait()
 
     def one():
-        results.append(write_once("Small", tmp_path / "cache" / "models" / "small", write))
+        results.append(write_whole_folder(tmp_path / "cache" / "models" / "small", write))
 
     threads = [threading.Thread(target=one) for _ in range(2)]
     for thread in threads: thread.start()

@@ -247,7 +247,7 @@ def test_a_deleted_cache_is_made_anew(tmp_path):
 
 def test_impossible_folder_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(StudyError, match="cannot be made"):
+    with pytest.raises(StudyError, match="could not be written: Not a directory"):
         FeatureStore(tmp_path / "file" / "store").write({"k:1": np.ones(1)})
 
 

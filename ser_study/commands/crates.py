@@ -6,12 +6,13 @@
 __all__ = ['PROFILE', 'VERSION', 'ABOUT', 'FORMATS', 'describe_files', 'make_crate', 'write_crate']
 
 # %% ../../nbs/93_crates.ipynb #8c8a620c
-import html, mimetypes, os, re, shutil
+import contextlib, html, mimetypes, os, re, shutil
 from importlib.metadata import metadata
 from pathlib import Path
 from rocrate.model.contextentity import ContextEntity
 from rocrate.rocrate import ROCrate
 from ..data.corpora import CORPORA
+from ..files import explain_disk
 from ..settings import StudyError
 from ..evaluation.published import OURS, PAPERS
 from ..site.reports import Run, read_run
@@ -125,10 +126,10 @@ def write_crate(folder: Path,   # of a run
         raise StudyError(f"There is no folder {out.parent}: make it, or give another place with --out.")
     part = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        if out.suffix == ".zip": make_crate(run).write_zip(part)
-        else: make_crate(run).write(part)
-        os.replace(part, out)
-    except OSError as error: raise StudyError(f"{out} could not be written: {error.strerror}.") from None
+        with explain_disk(out):
+            if out.suffix == ".zip": make_crate(run).write_zip(part)
+            else: make_crate(run).write(part)
+            os.replace(part, out)
     finally:
-        if part.is_dir(): shutil.rmtree(part)
-        else: part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError): part.unlink(missing_ok=True)   # folders go with the next line
+        shutil.rmtree(part, ignore_errors=True)

@@ -207,7 +207,7 @@ def run_grid(paper: str,                   # its number, or the beginning of its
     parse_parameters(fixed, defaults, notebook.name)
     values = grid_values(grid, fixed, defaults, notebook.name)
     folder = settings.reports / "sweeps" / notebook.stem / sweep_name(values, fixed, defaults, settings.root)
-    check_writable(cache=settings.cache, reports=folder)
+    check_writable(reports=folder)
     for corpora in values.get("corpora", [fixed.get("corpora", defaults["corpora"])]):
         load_corpora(corpora, settings)
     made, failed = _run_all(paper, values, fixed, settings, say)

@@ -8,6 +8,7 @@ __all__ = ['ROLE', 'find_commit', 'put_pin', 'pin_model']
 # %% ../../nbs/90a_pins.ipynb #c75424a7
 import re
 from pathlib import Path
+from ..files import write_whole
 from ..settings import StudyError
 
 # %% ../../nbs/90a_pins.ipynb #72d6be50
@@ -55,11 +56,5 @@ def pin_model(path: Path,          # settings.ini
     text = path.read_bytes().decode()
     put_pin(text, role, repository)   # a wrong role costs no question to the hub
     checkpoint = f"{repository}@{find_commit(repository)}"
-    new = path.with_name(f".{path.name}.new")
-    try:
-        new.write_bytes(put_pin(text, role, checkpoint).encode())
-        new.replace(path)
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        raise StudyError(f"{path.name} could not be written: {error.strerror}.") from None
+    write_whole(path, put_pin(text, role, checkpoint))
     return checkpoint

@@ -9,8 +9,9 @@ __all__ = ['MPNET', 'WRITTEN', 'ROLES', 'mpnet_folder', 'published_name', 'check
 from pathlib import Path
 from .checkpoints import pull
 from .pickles import convert_checkpoint, converted_folder
-from .wheels import Published, write_files, write_once
+from .wheels import Published, write_files
 from .whisper_weights import whisper_folder
+from ..files import write_whole_folder
 from ..settings import Settings
 
 # %% ../../nbs/30g_models.ipynb #14950a6f
@@ -32,7 +33,7 @@ def mpnet_folder(cache: Path,
                  ) -> Path:
     "The folder of all-mpnet-base-v2 under the cache; made where it is missing. `StudyError` if it cannot."
     folder = cache / "models" / MPNET.folder
-    return write_once(MPNET.title, folder, lambda whole: write_files(MPNET, checkpoint, whole))
+    return write_whole_folder(folder, lambda whole: write_files(MPNET, checkpoint, whole))
 
 # %% ../../nbs/30g_models.ipynb #25ad0331
 WRITTEN = {"whisper": whisper_folder, "mpnet": mpnet_folder}   # name -> its folder in the cache

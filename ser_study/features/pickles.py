@@ -9,9 +9,9 @@ __all__ = ['PICKLE', 'SOURCE', 'converted_folder', 'convert_checkpoint']
 import hashlib, json, pickle, shutil
 from pathlib import Path
 import torch
-from safetensors.torch import save_file
 from .checkpoints import FETCHED, pull, split_checkpoint
-from .wheels import write_once
+from .wheels import save_weights
+from ..files import write_whole_folder
 from ..settings import StudyError
 
 # %% ../../nbs/30f_pickles.ipynb #4407b108
@@ -41,8 +41,7 @@ def _convert(checkpoint: str, folder: Path) -> None:
     if not (source / PICKLE).is_file():
         raise StudyError(f"Checkpoint {checkpoint} has neither safetensors nor {PICKLE}.")
     with (source / PICKLE).open("rb") as stream: digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    save_file(_read_pickle(source / PICKLE, checkpoint), folder / "model.safetensors",
-              metadata={"format": "pt"})
+    save_weights(_read_pickle(source / PICKLE, checkpoint), folder / "model.safetensors")
     for file in sorted({file for pattern in ("*.json", "*.txt") for file in source.glob(pattern)}):
         shutil.copyfile(file, folder / file.name)
     told = dict(checkpoint=checkpoint, file=PICKLE, sha256=digest)
@@ -52,4 +51,4 @@ def convert_checkpoint(checkpoint: str,   # 'repository@revision' whose weights 
                        cache: Path) -> Path:
     "The folder of its conversion; made where it is missing. `StudyError` where it cannot be had or written."
     folder = converted_folder(checkpoint, cache)
-    return write_once(checkpoint, folder, lambda whole: _convert(checkpoint, whole))
+    return write_whole_folder(folder, lambda whole: _convert(checkpoint, whole))

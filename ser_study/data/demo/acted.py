@@ -21,6 +21,7 @@ import numpy as np, pandas as pd, soundfile, soxr
 from tqdm.auto import tqdm
 from ...labels import CREMA_D_EMOTIONS, CREMA_D_VOTES, RAVDESS_EMOTIONS
 from ..readers.acted import CREMA_D_SENTENCES, RAVDESS_SENTENCES
+from ...files import write_whole_folder
 from ...settings import StudyError, nearest
 
 # %% ../../../nbs/23_demo_acted.ipynb #0112d79d
@@ -287,17 +288,7 @@ def make_once(name: str,                         # what the corpus is called
               fill: Callable[[Path], None],      # writes the whole corpus into an empty folder
               ) -> Path:                         # the corpus
     "Make a corpus on first use, and reuse it later."
-    corpus = Path(folder, f"{name}-{RECIPE}")
-    if corpus.is_dir(): return corpus
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-", ignore_cleanup_errors=True) as scratch:
-        made = Path(scratch, name)
-        made.mkdir()
-        fill(made)
-        try: os.replace(made, corpus)
-        except OSError:
-            if not corpus.is_dir(): raise   # no other process has finished it meanwhile, so this is an error
-    return corpus
+    return write_whole_folder(Path(folder, f"{name}-{RECIPE}"), fill)
 
 # %% ../../../nbs/23_demo_acted.ipynb #36383a4a
 def make_corpus(name: str,       # what the corpus is called
