@@ -37,6 +37,7 @@ def good_recordings() -> list[tuple[str, bytes]]:   # suffix, content
         found.append((f".{suffix}", content.getvalue()))
     return found
 
+# %% ../../../nbs/71f_benchmarks_faults.ipynb #c12b9a57
 def good_tables() -> list[tuple[str, bytes]]:
     "Tables of one's own, whose recordings need not be there."
     rows = [["path", "label", "speaker", "age", "votes", "transcript", "start", "end"],
