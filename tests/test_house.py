@@ -306,7 +306,7 @@ def two_commands_suffice(house):
         ("README.md", "make study"),
         ("README.md", "make test"),
         (".ci/run", "make study"),
-        (".ci/run", "make test"),
+        (".ci/run", "make test 2>&1"),
         ("Makefile", "\nstudy:"),
         ("Makefile", "\ntest:"),
     ]
@@ -609,7 +609,7 @@ PLANTS = {
     "windows home": (texts_name_no_machine, add_text("reports/note.md", "C:" + "\\Users\\someone\n")),
     "CI without the study": (two_commands_suffice, change_text(".ci/run", "make study", "true")),
     "quiet readme": (two_commands_suffice, change_text("README.md", "make test", "")),
-    "other CI": (two_commands_suffice, change_text(".ci/run", "make test", "pytest")),
+    "other CI": (two_commands_suffice, change_text(".ci/run", "make test 2>&1", "pytest")),
     "one machine's build": (
         lock_fits,
         change_text("requirements.lock", "torch==2.13.0", "torch==2.13.0+cpu"),
