@@ -4,6 +4,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 import numpy as np, pytest
+from ser_study import archives
 from ser_study.data import fetch
 from ser_study.settings import StudyError, load_settings
 
@@ -176,8 +177,45 @@ def special(name, mode):
     return info
 
 
+def resized(body: bytes, size: bytes) -> bytes:
+    "A plain tar archive whose first member's header gives another size."
+    header = bytearray(body[:512])
+    header[124:136] = size
+    header[148:156] = b"%06o\0 " % sum(header[:148] + b" " * 8 + header[156:])
+    return bytes(header) + body[512:]
+
+
+def plain(name: str, content: bytes) -> bytes:
+    "A tar archive of one file, not compressed."
+    file, info = io.BytesIO(), tarfile.TarInfo(name)
+    info.size = len(content)
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(info, io.BytesIO(content))
+    return file.getvalue()
+
+
+def with_size(body: bytes, size: int) -> bytes:
+    "A zip archive of one file, whose directory gives another size after unpacking."
+    body = bytearray(body)
+    entry = body.index(b"PK\x01\x02")
+    body[entry + 24:entry + 28] = size.to_bytes(4, "little")
+    return bytes(body)
+
+
 FILE = tarfile.REGTYPE
 HOSTILE = {
+    "zip 2,000 folders": (zipped(("a/" * 2000 + "x.wav", b"x")), "lies in more than 20 folders"),
+    "tar 2,000 folders": (tarred(("a/" * 2000, tarfile.DIRTYPE, "")), "lies in more than 20 folders"),
+    "tar 2,000 folders by steps": (tarred(*(("a/" * n, tarfile.DIRTYPE, "") for n in range(1, 2000, 9))),
+                                   "lies in more than 20 folders"),
+    "tar size -1": (resized(plain("a.wav", b"x"), b"\xff" * 12), "'a.wav' has -1 bytes by its header"),
+    "tar size of exabytes": (resized(plain("a.wav", b"x"), b"\x80" + b"\0" * 4 + b"\x7f" * 7), "more than a"),
+    "tar size too large": (resized(plain("a.wav", b"x"), b"00000100000\0"), "cannot be unpacked"),
+    "tar twice": (tarred(("a.wav", FILE, b"x"), ("a.wav", FILE, b"y")), "'a.wav' is there twice"),
+    "zip size too large": (with_size(zipped(("a.wav", b"x" * 9)), 3 * 10**9), "more than a corpus would"),
+    "zip size somewhat too large": (with_size(zipped(("a.wav", b"x" * 9)), 100), "has 9 bytes, not 100"),
+    "zip size too small": (with_size(zipped(("a.wav", bytes(10**7))), 10), "cannot be unpacked"),
+    "zip unprintable": (zipped(("a\u202e.wav", b"x")), "does not stay inside"),
     "zip traversal": (zipped(("ok.wav", b"x"), ("../../evil", b"x")), "'../../evil'"),
     "zip traversal inside": (zipped(("a/../../evil", b"x")), "'a/../../evil'"),
     "zip absolute": (zipped(("/evil", b"x")), "'/evil'"),
@@ -212,7 +250,8 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(name, tmp_path):
     inner.mkdir(parents=True)
     archive = inner / "corpus.archive"
     archive.write_bytes(body)
-    with pytest.raises(StudyError, match="^corpus.archive") as caught: fetch.unpack(archive, inner / "corpus")
+    with pytest.raises(StudyError, match="^corpus.archive") as caught:
+        archives.unpack(archive, inner / "corpus")
     assert complaint in str(caught.value)
     assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")) == [
         "a", "a/b", "a/b/corpus.archive"]
@@ -224,22 +263,22 @@ def test_a_zip_that_lies_about_a_size_is_refused(tmp_path):
     body[entry + 24:entry + 28] = (10).to_bytes(4, "little")    # "uncompressed size" of the central directory
     (tmp_path / "lie.zip").write_bytes(body)
     with pytest.raises(StudyError, match="^lie.zip cannot be unpacked"):
-        fetch.unpack(tmp_path / "lie.zip", tmp_path / "corpus")
+        archives.unpack(tmp_path / "lie.zip", tmp_path / "corpus")
     assert [p.name for p in tmp_path.iterdir()] == ["lie.zip"]
 
 
 def test_too_many_members_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch, "MAX_MEMBERS", 5)
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 5)
     (tmp_path / "many.zip").write_bytes(zipped(*((f"{n}.wav", b"") for n in range(6))))
     with pytest.raises(StudyError, match="'5.wav' makes it grow"):
-        fetch.unpack(tmp_path / "many.zip", tmp_path / "corpus")
+        archives.unpack(tmp_path / "many.zip", tmp_path / "corpus")
 
 
 def test_what_a_killed_unpacking_left_does_not_get_in(tmp_path):
     (tmp_path / "corpus.unpacking").mkdir()
     (tmp_path / "corpus.unpacking" / "old.wav").write_bytes(b"half")
     (tmp_path / "good.tar.gz").write_bytes(tarred(("new.wav", FILE, b"x")))
-    fetch.unpack(tmp_path / "good.tar.gz", tmp_path / "corpus")
+    archives.unpack(tmp_path / "good.tar.gz", tmp_path / "corpus")
     assert [p.name for p in (tmp_path / "corpus").iterdir()] == ["new.wav"]
 
 
@@ -357,7 +396,7 @@ def test_a_full_disk_is_one_sentence(shop, settings, monkeypatch):
     sell(shop, monkeypatch, TWO)
     def full(*args, **kwargs): raise OSError(28, "No space left on device")
     monkeypatch.setattr(fetch, "_complete", full)
-    with pytest.raises(StudyError, match="^tiny: No space left on device.$"):
+    with pytest.raises(StudyError, match="fetching could not be written: No space left on device"):
         fetch.fetch_corpus("tiny", settings)
 
 

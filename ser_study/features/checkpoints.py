@@ -9,6 +9,7 @@ __all__ = ['FETCHED', 'split_checkpoint', 'pull', 'fingerprint', 'choose_device'
 import hashlib, re
 from pathlib import Path
 import torch
+from transformers import dynamic_module_utils
 from ..settings import DEVICES, StudyError, nearest
 
 # %% ../../nbs/30a_checkpoints.ipynb #73d30326
@@ -47,6 +48,9 @@ def pull(checkpoint: str,                   # 'repository@revision', or a local 
         raise StudyError(f"Checkpoint {checkpoint} is not on this machine and could not be fetched "
                          f"({type(error).__name__}): run `ser-study models pull` where there is a network."
                          ) from None
+
+# %% ../../nbs/30a_checkpoints.ipynb #341341c9
+dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0   # seconds
 
 # %% ../../nbs/30a_checkpoints.ipynb #0041486d
 def fingerprint(checkpoint: str,   # 'repository@revision', or a local folder

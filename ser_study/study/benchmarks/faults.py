@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np, pandas as pd, psutil, soundfile
+from ...archives import unpack
 from ...data.audio import load_audio
-from ...data.fetch import unpack
 from ...data.readers.own import read_table
 from ...data.tables import read_lines
 from ...settings import Settings, StudyError, load_settings
