@@ -3,6 +3,7 @@ lives as long as the tests, and committed reports are read through `committed.co
 import atexit, os, shutil, tempfile
 from pathlib import Path
 import pytest
+import disks
 
 os.environ.pop("SER_STUDY_REPORTS", None)
 os.environ["SER_STUDY_CACHE"] = tempfile.mkdtemp(prefix="ser_study-cache-")
@@ -15,3 +16,17 @@ def corpora_root() -> Path:
     if not os.environ.get("SER_STUDY_CORPORA"):
         pytest.skip("SER_STUDY_CORPORA is unset: the real corpora are not looked for")
     return Path(os.environ["SER_STUDY_CORPORA"])
+
+
+@pytest.fixture
+def tmpfs(tmp_path):
+    "A function that mounts a disk of some bytes; where mounting is not allowed, the test is skipped."
+    mounted = []
+
+    def mount(name: str, size: int) -> Path:
+        if not disks.mount(tmp_path / name, size): pytest.skip("mounting is not allowed here")
+        mounted.append(tmp_path / name)
+        return tmp_path / name
+
+    yield mount
+    for place in mounted: disks.unmount(place)

@@ -9,7 +9,7 @@ __all__ = ['HELP', 'app', 'corpora_app', 'models_app', 'cache_app', 'Paper', 'Pa
            'feature_store', 'show', 'cache_verify', 'check_hashes', 'cache_prune', 'main']
 
 # %% ../../nbs/95_cli.ipynb #b59bac30
-import os, signal, sys, time
+import logging, os, signal, sys, time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -378,5 +378,6 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as end:
         if end.code == INTERRUPTED:
+            logging.disable()   # otherwise asyncio tells of the cell that was interrupted
             print("Stopped. Finished work is kept: run the same command again to continue.", file=sys.stderr)
         raise
