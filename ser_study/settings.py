@@ -88,7 +88,8 @@ def _folder(name: str, text: str, root: Path, where: str) -> Path:
         folder = (root / Path(text).expanduser()).resolve()
         if folder.is_dir() or not folder.exists(): return folder
     except (ValueError, RuntimeError, OSError) as error:   # no such user, a name that is too long
-        raise StudyError(f"{where}: {name} = {text!r} cannot be a folder: {error}.") from None
+        reason = getattr(error, "strerror", None) or error
+        raise StudyError(f"{where}: {name} = {text!r} cannot be a folder: {reason}.") from None
     raise StudyError(f"{where}: {name} = {text} is a file, and not a folder.")
 
 def _address(name: str, text: str, where: str) -> str:
@@ -129,6 +130,9 @@ def load_settings(path: Path | None = None,   # settings.ini; found from the wor
     for name in text:
         if name not in names:
             raise StudyError(f"{path.name}: no setting is called {name!r}.{nearest(name, names)}")
+    for name, value in text.items():
+        if not value.isprintable():
+            raise StudyError(f"{path.name}: {name} = {value!r} is not one line of text.")
     if missing := [name for name in names if name not in text]:
         raise StudyError(f"{path.name}: [study] lacks {', '.join(missing)}.")
     checkpoints = dict(ini["checkpoints"]) if ini.has_section("checkpoints") else {}

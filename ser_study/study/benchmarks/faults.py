@@ -129,7 +129,7 @@ def _clear(folder: Path, keep: set[str]) -> bool:
 def fuzz_here(kind: str, count: int, seed: int, folder: Path) -> dict:   # outcomes, slowest_s, peak_mb
     "Read changed files in this process, whose memory is limited from here on."
     good, read = KINDS[kind].good(), KINDS[kind].read
-    keep, outcomes, slowest = {path.name for path in folder.iterdir()}, Counter(), 0.0
+    keep, outcomes, slowest, peak = {path.name for path in folder.iterdir()}, Counter(), 0.0, 0
     (folder / f"file{good[0][0]}").write_bytes(good[0][1])
     read(folder / f"file{good[0][0]}")   # loads what reading needs, before memory is limited
     _clear(folder, keep)
@@ -146,12 +146,12 @@ def fuzz_here(kind: str, count: int, seed: int, folder: Path) -> dict:   # outco
         answer = _answer(read, path)
         signal.alarm(0)
         slowest = max(slowest, time.perf_counter() - start)
+        peak = max(peak, psutil.Process().memory_info().rss)
         left = _clear(folder, keep | {path.name})
         if left and answer == "refused": answer = "left something behind"
         outcomes[answer] += 1
         path.unlink()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return dict(outcomes=outcomes, slowest_s=slowest, peak_mb=peak)
+    return dict(outcomes=outcomes, slowest_s=slowest, peak_mb=peak / 2**20)
 
 # %% ../../../nbs/71f_benchmarks_faults.ipynb #303d8a8f
 CALL = """import json, sys
