@@ -326,4 +326,4 @@ def test_the_real_corpora(house, corpora_root):
 def test_cache_of_nothing(house):
     shown, checked = call(house, "cache", "show"), call(house, "cache", "verify")
     assert (shown.returncode, shown.stdout) == (0, "")
-    assert (checked.returncode, checked.stdout) == (0, "0 damaged values\n")
+    assert (checked.returncode, checked.stdout) == (0, "0 damaged features, 0 damaged fits\n")

@@ -182,9 +182,9 @@ def test_two_makers_at_once_agree(tmp_path, small):
 
 
 def test_an_unwritable_folder_is_not_taken_for_another_maker(tmp_path, small, monkeypatch):
-    def refuse(*paths): raise OSError("No space left on device")
-    monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(OSError, match="No space left"): demo.make_demo("demo_ravdess", tmp_path)
+    def refuse(*paths): raise OSError(28, "No space left on device")
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(StudyError, match="No space left"): demo.make_demo("demo_ravdess", tmp_path)
 
 
 def simple_features(path):

@@ -81,7 +81,7 @@ def test_what_it_shows_is_what_the_runs_found(runs, outputs):
 
 def test_faults_are_told_as_the_tutorial_says(outputs):
     assert "'faulty.csv, line 5', 'there is no file not_there.wav'" in outputs
-    assert "faulty.csv: room" in outputs
+    assert "'faulty.csv', 'the column room is not known and not used'" in outputs
     assert "faulty.csv, line 3: sex is 'F', expected female or male (and 1 more)." in outputs
     assert "does not run on this corpus" not in outputs
 
