@@ -1000,6 +1000,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'ser_study/features/workers.py'),
                                             'ser_study.features.workers._Cluster.__init__': ( 'workers.html#_cluster.__init__',
                                                                                               'ser_study/features/workers.py'),
+                                            'ser_study.features.workers._Cluster.compute': ( 'workers.html#_cluster.compute',
+                                                                                             'ser_study/features/workers.py'),
                                             'ser_study.features.workers._Cluster.cores': ( 'workers.html#_cluster.cores',
                                                                                            'ser_study/features/workers.py'),
                                             'ser_study.features.workers._Cluster.wait': ( 'workers.html#_cluster.wait',

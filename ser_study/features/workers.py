@@ -91,7 +91,7 @@ def connect(scheduler: str):   # tcp://host:port
 
 # %% ../../nbs/30b_workers.ipynb #24ce4f4a
 class _Cluster:
-    "Waits for the work of a Dask client. `StudyError` where the scheduler or every worker is gone."
+    "The work of a Dask client. `StudyError` where every worker is gone."
     def __init__(self, client): self.client, self.seen = client, float("inf")
 
     def cores(self) -> int:
@@ -109,23 +109,31 @@ class _Cluster:
                 raise StudyError(f"The Dask cluster has had no worker for {PATIENCE} seconds. Finished work "
                                  "is kept: start workers, then run the same command again.")
 
+    def compute(self, work: Callable, jobs: list[tuple], at_once: int = 0) -> Iterator[tuple]:
+        "Each job and its result, or the `KilledWorker` that it ended with. `at_once` 0: as the cores allow."
+        from distributed import KilledWorker
+        waiting, running = iter(jobs), {}
+        while True:
+            room = max(0, (at_once or 2 * self.cores() + 8) - len(running))
+            running |= {self.client.submit(work, *job, pure=False): job for job in islice(waiting, room)}
+            if not running: return
+            for future in self.wait(list(running)):
+                try:
+                    error = future.exception(timeout=PATIENCE)
+                    result = error if isinstance(error, KilledWorker) else future.result(timeout=PATIENCE)
+                except TimeoutError: continue   # lost with its worker: Dask computes it again
+                yield running.pop(future), result
+
 def _over_cluster(work: Callable, items: list, client, name: Callable) -> Iterator[tuple]:
     "As `over_cluster`, with a client."
     from distributed import KilledWorker
-    cluster, waiting, running, again = _Cluster(client), iter(enumerate(items)), {}, []
-    while True:
-        room = max(0, 2 * cluster.cores() + 8 - len(running))
-        running |= {client.submit(work, *job, pure=False): job for job in islice(waiting, room)}
-        if not running: break
-        for future in cluster.wait(list(running)):
-            job = running.pop(future)
-            if isinstance(future.exception(), KilledWorker): again.append(job)
-            else: yield future.result()
-    for position, item in again:
-        future = client.submit(work, position, item, pure=False)
-        cluster.wait([future])
-        died = isinstance(future.exception(), KilledWorker)
-        yield (position, ProcessDied(f"{name(item)}: {DIED}.")) if died else future.result()
+    cluster, again = _Cluster(client), []
+    for job, result in cluster.compute(work, list(enumerate(items))):
+        if isinstance(result, KilledWorker): again.append(job)
+        else: yield result
+    for (position, item), result in cluster.compute(work, again, at_once=1):
+        died = isinstance(result, KilledWorker)
+        yield (position, ProcessDied(f"{name(item)}: {DIED}.")) if died else result
 
 # %% ../../nbs/30b_workers.ipynb #5e5eebd3
 def over_cluster(work: Callable, items: list,
