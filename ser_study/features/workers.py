@@ -124,6 +124,7 @@ class _Cluster:
                 except TimeoutError: continue   # lost with its worker: Dask computes it again
                 yield running.pop(future), result
 
+# %% ../../nbs/30b_workers.ipynb #c84e9f47
 def _over_cluster(work: Callable, items: list, client, name: Callable) -> Iterator[tuple]:
     "As `over_cluster`, with a client."
     from distributed import KilledWorker
