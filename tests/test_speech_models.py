@@ -257,7 +257,7 @@ def test_whisper_hears_a_clip_of_thirty_seconds_and_refuses_a_longer_one(whisper
     soundfile.write(tmp_path / "window.wav", signal[:-320], 16000, subtype="FLOAT")
     soundfile.write(tmp_path / "longer.wav", signal, 16000, subtype="FLOAT")
     found = compute(whisper, [tmp_path / "window.wav", tmp_path / "longer.wav"], pooled=False)
-    assert str(found[1]) == "longer.wav lasts 30.02 s, Whisper hears at most 30 s."
+    assert str(found[1]) == "longer.wav: it lasts 30.02 s, Whisper hears at most 30 s."
     # the window is whole, so the encoder's own forward takes it as it is
     encoder = AutoModel.from_pretrained(whisper).encoder.eval()
     mel = WhisperFeatureExtractor()(load_audio(tmp_path / "window.wav"), sampling_rate=16000,

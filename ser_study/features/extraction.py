@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from ..data.screening import DEFECT
 from .store import FeatureStore, extract, text_key
+from ..settings import StudyError
 
 # %% ../../nbs/30c_extraction.ipynb #19a226ce
 class Extraction(NamedTuple):
@@ -25,11 +26,14 @@ def extract_clips(store: FeatureStore,
                   extractors: dict,                 # name -> object with `.identity` and `.compute(paths)`
                   stage=lambda name, items: nullcontext(),   # measures a block, such as `Run.stage`
                   ) -> Extraction:
-    "Measure every clip with every extractor. Values that the store holds are not computed again."
+    """Measure every clip with every extractor. Values that the store holds are not computed again.
+    `StudyError` where an extractor can measure no clip."""
     values, failures = {}, {}
     for name, extractor in extractors.items():
         with stage(name, len(clips)):
             values[name], failed = extract(store, extractor, list(clips.audio_key), list(clips.path), name)
+        if failed and len(failed) == len(clips):
+            raise StudyError(f"None of the {len(failed)} clips could be measured by {name}. {failed[0]}")
         failures.update(failed)
     kept = [row for row in range(len(clips)) if row not in failures]
     lost = [(clips.utterance.iloc[row], "no features", failures[row], True) for row in sorted(failures)]

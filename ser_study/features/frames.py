@@ -16,6 +16,7 @@ from ..data.audio import load_audio
 from ..data.preparation import PREPARATION, prepare
 from ..settings import StudyError, nearest
 from .spectra import HOP, N_FFT, mel_spectrum, power_spectrum
+from .workers import attempt
 
 # %% ../../nbs/32b_frames.ipynb #732a99a6
 RATE = 16000   # Hz
@@ -76,9 +77,7 @@ class Frames:
 
     def compute(self, paths: list[Path]) -> Iterator[tuple[int, np.ndarray | StudyError]]:
         "Yield (position, frames or the reason why there are none) as clips are done."
-        def measure(position: int, path: Path):
-            try: return position, self.frames(load_audio(path, RATE))
-            except StudyError as error: return position, error
+        def measure(path: Path): return self.frames(load_audio(path, RATE))
         run = Parallel(self.workers, backend="threading", batch_size=1, return_as="generator_unordered")
         with threadpool_limits(1):      # a matrix product's last bits would depend on a machine's cores
-            yield from run(delayed(measure)(position, path) for position, path in enumerate(paths))
+            yield from run(delayed(attempt)(measure, position, path) for position, path in enumerate(paths))

@@ -15,7 +15,8 @@ import numpy as np
 import opensmile
 from joblib import Parallel, delayed
 
-from ..data.audio import AudioError, load_audio
+from ..data.audio import load_audio
+from .workers import attempt
 from ..settings import StudyError, nearest
 
 # %% ../../nbs/31_functionals.ipynb #50275773
@@ -62,12 +63,10 @@ class Functionals:
         "Yields (position, values or the reason why there are none) when a clip is done; holds few at a time."
         pool = SimpleQueue()
         for _ in range(self.workers): pool.put(_smile(self.feature_set, self.level))
-        def measure_one(position, path):
+        def measure_one(path):
             "One clip, with an openSMILE object of the pool."
             smile = pool.get()
-            try: return position, measure(smile, load_audio(path, RATE))
-            except AudioError as error: return position, error
-            except StudyError as error: return position, StudyError(f"{Path(path).name}: {error}")
+            try: return measure(smile, load_audio(path, RATE))
             finally: pool.put(smile)
         run = Parallel(self.workers, backend="threading", batch_size=1, return_as="generator_unordered")
-        yield from run(delayed(measure_one)(position, path) for position, path in enumerate(paths))
+        yield from run(delayed(attempt)(measure_one, position, path) for position, path in enumerate(paths))

@@ -16,7 +16,9 @@ import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
-from ..data.audio import AudioError, load_audio
+from ..data.audio import load_audio
+from .workers import attempt
+from ..settings import StudyError
 
 # %% ../../nbs/32_spectra.ipynb #58353350
 RATE = 16000    # Hz
@@ -107,13 +109,13 @@ class SpectralStatistics:
         self.identity = dict(extractor="librosa statistics", version=librosa.__version__, rate=RATE,
                              n_fft=N_FFT, hop=HOP, n_mfcc=n_mfcc)
 
-    def compute(self, paths: list[Path]) -> Iterator[tuple[int, np.ndarray | AudioError]]:
+    def compute(self, paths: list[Path]) -> Iterator[tuple[int, np.ndarray | StudyError]]:
         "Yields (position, values or the reason why there are none) when a clip is done; holds few at a time."
-        def measure_one(position, path):
+        def measure_one(path):
             "The statistics of one clip."
-            try: found = spectra(load_audio(path, RATE), RATE, self.n_mfcc)
-            except AudioError as error: return position, error
-            return position, np.array(list(statistics(found).values()), dtype="float32")
+            found = spectra(load_audio(path, RATE), RATE, self.n_mfcc)
+            return np.array(list(statistics(found).values()), dtype="float32")
         run = Parallel(self.workers, backend="threading", batch_size=1, return_as="generator_unordered")
         with threadpool_limits(1):
-            yield from run(delayed(measure_one)(position, path) for position, path in enumerate(paths))
+            yield from run(delayed(attempt)(measure_one, position, path)
+                           for position, path in enumerate(paths))

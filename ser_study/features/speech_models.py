@@ -8,6 +8,7 @@ __all__ = ['FAMILIES', 'UNTRAINED', 'BASE', 'SIGNALS', 'FRAME', 'may_pad', 'clip
 
 # %% ../../nbs/35_speech_models.ipynb #b6a3e9e4
 from collections.abc import Iterator
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 import numpy as np
@@ -20,7 +21,7 @@ from ..data.audio import load_audio
 from .checkpoints import choose_device, fingerprint, pull
 from ..data.preparation import PREPARATION, prepare, segments
 from .whisper_weights import SIZES
-from .workers import once, over_processes
+from .workers import attempt, once, over_processes
 from ..settings import StudyError, nearest
 
 # %% ../../nbs/35_speech_models.ipynb #64126e9e
@@ -221,25 +222,27 @@ def _squeeze(encoder: SpeechEncoder, hidden: torch.Tensor) -> np.ndarray:
     return hidden.to(torch.float16 if encoder.half else torch.float32).cpu().numpy()
 
 # %% ../../nbs/35_speech_models.ipynb #aaec7dfe
-def _read(encoder: SpeechEncoder, folder: str, position: int, path: Path,
-          ) -> tuple[int, np.ndarray | StudyError]:
-    "The signals of a clip (s, n), or why there are none."
+def _read(encoder: SpeechEncoder, folder: str, path: Path) -> np.ndarray:   # (s, n)
+    "The signals of a clip. `StudyError` where it is longer than Whisper hears."
     extractor, model = once(_load, folder, encoder.layers, encoder.device)
-    try: clip = cut_signals(path, extractor.sampling_rate, encoder.signal, encoder.longest)
-    except StudyError as error: return position, error
-    if model.config.model_type != "whisper": return position, clip
-    places, rate = model.config.max_source_positions, extractor.sampling_rate
-    if _count_frames(model, clip.shape[1]) <= places: return position, clip
-    return position, StudyError(f"{Path(path).name} lasts {clip.shape[1] / rate:.2f} s, "
-                                f"Whisper hears at most {places * FRAME / rate:.0f} s.")
+    rate = extractor.sampling_rate
+    clip = cut_signals(path, rate, encoder.signal, encoder.longest)
+    if model.config.model_type != "whisper": return clip
+    places = model.config.max_source_positions
+    if _count_frames(model, clip.shape[1]) <= places: return clip
+    raise StudyError(f"it lasts {clip.shape[1] / rate:.2f} s, Whisper hears at most "
+                     f"{places * FRAME / rate:.0f} s.")
 
 class _Listener:
     "One clip at a time, in a worker process."
     def __init__(self, encoder: SpeechEncoder, folder: str): self.encoder, self.folder = encoder, folder
     def __call__(self, position: int, path: Path) -> tuple[int, np.ndarray | StudyError]:
-        position, clip = _read(self.encoder, self.folder, position, path)
-        if isinstance(clip, StudyError): return position, clip
-        return position, _encode(self.encoder, self.folder, [clip])[0]
+        once(_load, self.folder, self.encoder.layers, "cpu")   # a wrong model stops before any clip
+        return attempt(self.listen, position, path)
+
+    def listen(self, path: Path) -> np.ndarray:
+        "What the encoder makes of a clip."
+        return _encode(self.encoder, self.folder, [_read(self.encoder, self.folder, path)])[0]
 
 def batched(encoder: SpeechEncoder,
             folder: str,             # of the model, or a control of UNTRAINED
@@ -249,7 +252,7 @@ def batched(encoder: SpeechEncoder,
     "As `SpeechEncoder.compute`, in this process and in batches."
     padding = may_pad(once(_load, folder, encoder.layers, encoder.device)[1].config)
     for start in range(0, len(paths), window):
-        loaded = [_read(encoder, folder, start + n, path)
+        loaded = [attempt(partial(_read, encoder, folder), start + n, path)
                   for n, path in enumerate(paths[start:start + window])]
         yield from (pair for pair in loaded if isinstance(pair[1], StudyError))
         good = [pair for pair in loaded if not isinstance(pair[1], StudyError)]

@@ -9,6 +9,7 @@ __all__ = ['RATE', 'WINDOW', 'TOKENS', 'cut_windows', 'Whisper', 'CTC', 'normali
 # %% ../../nbs/33_transcripts.ipynb #b6b531df
 import logging, re, unicodedata
 from collections.abc import Iterator
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 import jiwer
@@ -21,15 +22,10 @@ from transformers import (AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer,
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from ..data.audio import load_audio
 from .checkpoints import choose_device, fingerprint, pull
-from .workers import once, over_processes
+from .workers import attempt, once, over_processes
 from ..settings import StudyError, nearest
 
 # %% ../../nbs/33_transcripts.ipynb #795747e3
-def _load(position: int, path: Path, rate: int) -> tuple[int, np.ndarray | StudyError]:
-    "The clip's signal, or why there is none."
-    try: return position, load_audio(path, rate)
-    except StudyError as error: return position, error
-
 def _load_parts(kind: type,      # the model's class in transformers
                 name: str,       # of such models, for a message
                 folder: Path, device: str) -> tuple:
@@ -89,9 +85,11 @@ class _WhisperListener:
     def __init__(self, folder: Path, language: str): self.folder, self.language = folder, language
     def __call__(self, position: int, path: Path) -> tuple[int, np.ndarray | StudyError]:
         once(_load_whisper, self.folder, "cpu")   # a wrong model stops before any clip
-        position, signal = _load(position, path, RATE)
-        if isinstance(signal, StudyError): return position, signal
-        return position, _transcribe([signal], self.folder, self.language, "cpu", at_once=1)[0]
+        return attempt(self.listen, position, path)
+
+    def listen(self, path: Path) -> np.ndarray:
+        "The words (0-d array)."
+        return _transcribe([load_audio(path, RATE)], self.folder, self.language, "cpu", at_once=1)[0]
 
 # %% ../../nbs/33_transcripts.ipynb #2d547e0d
 class Whisper:
@@ -122,7 +120,7 @@ class Whisper:
     def _batches(self, paths: list[Path], folder: Path) -> Iterator:
         "As `compute`, in this process; clips are read as many at a time as a batch has windows."
         for start in range(0, len(paths), self.batch_size):
-            loaded = [_load(start + n, path, RATE)
+            loaded = [attempt(load_audio, start + n, path)
                       for n, path in enumerate(paths[start:start + self.batch_size])]
             yield from (pair for pair in loaded if isinstance(pair[1], StudyError))
             good = [pair for pair in loaded if not isinstance(pair[1], StudyError)]
@@ -147,9 +145,12 @@ class _CTCListener:
     "One clip at a time, in a worker process."
     def __init__(self, folder: Path): self.folder = folder
     def __call__(self, position: int, path: Path) -> tuple[int, np.ndarray | StudyError]:
-        position, signal = _load(position, path, once(_load_ctc, self.folder, "cpu")[0].sampling_rate)
-        if isinstance(signal, StudyError): return position, signal
-        return position, np.array(_decode([signal], self.folder, "cpu")[0])
+        self.rate = once(_load_ctc, self.folder, "cpu")[0].sampling_rate   # Hz
+        return attempt(self.listen, position, path)
+
+    def listen(self, path: Path) -> np.ndarray:
+        "The text (0-d array)."
+        return np.array(_decode([load_audio(path, self.rate)], self.folder, "cpu")[0])
 
 # %% ../../nbs/33_transcripts.ipynb #b587a761
 class CTC:
@@ -174,9 +175,9 @@ class CTC:
 
     def _batches(self, paths: list[Path], folder: Path, window: int = 1024) -> Iterator:
         "As `compute`, in this process; batches of clips of equal length, out of `window` clips at a time."
-        rate = once(_load_ctc, folder, self.device)[0].sampling_rate
+        read = partial(load_audio, rate=once(_load_ctc, folder, self.device)[0].sampling_rate)
         for start in range(0, len(paths), window):
-            loaded = [_load(start + n, path, rate) for n, path in enumerate(paths[start:start + window])]
+            loaded = [attempt(read, start + n, path) for n, path in enumerate(paths[start:start + window])]
             yield from (pair for pair in loaded if isinstance(pair[1], StudyError))
             clips = sorted((pair for pair in loaded if not isinstance(pair[1], StudyError)),
                            key=lambda pair: len(pair[1]))

@@ -25,7 +25,7 @@ from ...features.models import checkpoint_of, fetch_checkpoint
 from ...features.segments import (BANDS, OVERLAP, cut, heterogeneity, heterogeneity_table, summary,
                                          with_deltas)
 from ...features.speech_models import SpeechEncoder, cut_signals
-from ...features.workers import over_processes
+from ...features.workers import attempt, over_processes
 from ...settings import Settings, StudyError
 from ..essay import Study, result
 from .recordings import CLASSES
@@ -244,10 +244,13 @@ class SegmentFunctionals:
 
     def __call__(self, position: int, path: Path) -> tuple[int, np.ndarray | StudyError]:
         "One clip, in a worker process."
+        return attempt(self.measure, position, path)
+
+    def measure(self, path: Path) -> np.ndarray:   # (segments, 88)
+        "The functionals of a clip's segments."
         smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
-        try: parts = [measure(smile, part) for part in cut_signals(path, RATE, "segments", self.longest)]
-        except StudyError as error: return position, StudyError(f"{Path(path).name}: {error}")
-        return position, np.stack(parts)
+        return np.stack([measure(smile, part)
+                         for part in cut_signals(path, RATE, "segments", self.longest)])
 
 # %% ../../../nbs/78a_sentiment_segments.ipynb #c12d9e77
 def uneven_cuts(segments: Segments,
