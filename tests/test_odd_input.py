@@ -9,10 +9,15 @@ from ser_study.commands.cli import describe_corpora
 from ser_study.data.corpora import load_corpora
 from ser_study.data.screening import list_unread
 from ser_study.data.utterances import require
+from ser_study.features.frames import Frames
+from ser_study.features.functionals import Functionals
+from ser_study.features.spectra import SpectralStatistics
+from ser_study.features.speech_models import SpeechEncoder, batched
 from ser_study.settings import StudyError, load_settings
 from ser_study.study.balancing.data import NEEDS
 from ser_study.study.benchmarks.faults import load_tried
 from ser_study.study.clustering.data import default_sources, require_transcripts
+from ser_study.study.sentiment.segments import SegmentFunctionals
 
 ROOT = Path(__file__).parents[1]
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"1" * 64 + b"\nsize 70000\n"
@@ -76,6 +81,41 @@ def test_all_that_a_paper_lacks_is_said_at_once(table, ours):
     clips = load_corpora(str(table), ours).utterances
     with pytest.raises(StudyError) as error: require(clips.assign(transcript=None), **NEEDS)
     assert "votes (" in str(error.value) and "transcript (" in str(error.value)
+
+
+# --- clips that a library cannot bear
+
+def give_up(*_):
+    raise RuntimeError("nobody foresaw this")
+
+
+@pytest.mark.parametrize("place, make", [
+    ("functionals.measure", lambda: Functionals(workers=1)),
+    ("spectra.statistics", lambda: SpectralStatistics(workers=1)),
+    ("frames.average_runs", lambda: Frames(workers=1)),
+    ("speech_models.cut_signals", lambda: Batched(SpeechEncoder("whisper-untrained", layers="conv",
+                                                                device="cpu")))],
+    ids=lambda value: value if isinstance(value, str) else "")
+def test_a_failure_that_nobody_foresaw_costs_its_clip_in_every_extractor(place, make, tmp_path, monkeypatch):
+    tone(tmp_path / "clip.wav")
+    extractor = make()
+    monkeypatch.setattr(f"ser_study.features.{place}", give_up)
+    [(position, found)] = extractor.compute([tmp_path / "clip.wav"])
+    assert position == 0 and isinstance(found, StudyError)
+    assert str(found) == "clip.wav: RuntimeError: nobody foresaw this"
+
+
+class Batched:
+    "A speech encoder as on a GPU: in this process."
+    def __init__(self, encoder): self.encoder = encoder
+    def compute(self, paths): return batched(self.encoder, self.encoder.checkpoint, paths)
+
+
+def test_a_segment_that_nobody_foresaw_costs_its_clip(tmp_path, monkeypatch):
+    tone(tmp_path / "clip.wav")
+    monkeypatch.setattr("ser_study.study.sentiment.segments.measure", give_up)
+    found = SegmentFunctionals(2., workers=1)(3, tmp_path / "clip.wav")
+    assert found[0] == 3 and str(found[1]) == "clip.wav: RuntimeError: nobody foresaw this"
 
 
 # --- the page of faults

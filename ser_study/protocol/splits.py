@@ -248,9 +248,13 @@ def thin_split(split: Split,
 # %% ../../nbs/41_splits.ipynb #8a075c9e
 def purge_split(split: Split,
                 values: np.ndarray) -> Split:   # (n,) script, sentence ...; missing where a row has none
-    "The split without the training and validation rows whose value is tested."
+    """The split without the training and validation rows whose value is tested. `StudyError` where none
+    is left to train on."""
     tested = set(values[split.test]) - {value for value in values[split.test] if pd.isna(value)}
     keep = np.array([value not in tested for value in values])
+    if not keep[split.train].any():
+        raise StudyError(f"Split {split.name!r}: each of the {len(split.train)} training rows shares "
+                         f"{sorted(tested)[0]!r} or another value with a tested row.")
     return Split(split.name, split.train[keep[split.train]], split.validation[keep[split.validation]],
                  split.test)
 

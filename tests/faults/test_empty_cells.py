@@ -24,7 +24,7 @@ def table(tmp_path_factory) -> Path:
         sentiment=clips.emotion.map(SENTIMENT_OF),
         intensity="medium", valence=2.5, arousal=3.5, dominance=1.5, repetition=1, start=0., end=2.,
         session=[f"s{row * 2 // len(clips)}" for row in rows], dialogue=[f"d{row // 20}" for row in rows],
-        turn=[row % 20 for row in rows], script=[f"script {row % 3}" for row in rows],
+        turn=[row % 20 for row in rows], script="script of " + clips.speaker,
         style=["scripted" if row % 2 else "improvised" for row in rows],
         split=["test" if row % 4 == 0 else "train" for row in rows])
     found = pd.DataFrame(columns).astype(object)

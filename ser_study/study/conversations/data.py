@@ -58,11 +58,13 @@ def usable_utterances(study: Study, reading: Reading) -> pd.DataFrame:
         raise StudyError("This study takes one corpus at a time: its splits are a corpus's own. Name one.")
     require(reading.utterances, transcript="the study reads words", emotion="the study recognises it")
     clips = study.screen(reading) if has_sound(reading.utterances) else _usable_texts(study, reading)
-    worded = clips.transcript.notna()
-    lost = [(name, "no transcript", "", True) for name in clips.utterance[~worded]]
+    reasons = {"no transcript": clips.transcript.isna(),
+               "no place in its dialogue": clips.dialogue.notna() & clips.turn.isna()}
+    lost = [(name, reason, "", True)
+            for reason, lacking in reasons.items() for name in clips.utterance[lacking]]
     lost += dialogue_defects(reading.utterances)
     if lost: study.add_defects(pd.DataFrame(lost, columns=list(DEFECT)))
-    return clips[worded].reset_index(drop=True)
+    return clips[~np.any(list(reasons.values()), axis=0)].reset_index(drop=True)
 
 # %% ../../../nbs/75a_conversations_data.ipynb #b89cab85
 @dataclass(frozen=True)
