@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from ..data.screening import DEFECT
+from .cluster import OnCluster
 from .store import FeatureStore, extract, text_key
 from ..settings import StudyError
 
@@ -25,10 +26,15 @@ def extract_clips(store: FeatureStore,
                   clips: pd.DataFrame,              # returned by `screen`: utterance, path, audio_key
                   extractors: dict,                 # name -> object with `.identity` and `.compute(paths)`
                   stage=lambda name, items: nullcontext(),   # measures a block, such as `Run.stage`
+                  scheduler: str = "",              # tcp://host:port of a Dask scheduler
                   ) -> Extraction:
     """Measure every clip with every extractor. Values that the store holds are not computed again.
     `StudyError` where an extractor can measure no clip."""
     values, failures = {}, {}
+    if scheduler:
+        seconds = dict(zip(clips.path, clips.duration))
+        extractors = {name: OnCluster(extractor, scheduler, seconds)
+                      for name, extractor in extractors.items()}
     for name, extractor in extractors.items():
         with stage(name, len(clips)):
             values[name], failed = extract(store, extractor, list(clips.audio_key), list(clips.path), name)
@@ -45,9 +51,11 @@ def extract_texts(store: FeatureStore,
                   texts: list[str],
                   encoders: dict,                   # name -> object with `.identity` and `.compute(texts)`
                   stage=lambda name, items: nullcontext(),
+                  scheduler: str = "",
                   ) -> dict[str, list[np.ndarray]]:   # encoder's name -> one array for each text
     "Encode every text with every encoder. Values that the store holds are not computed again."
     keys, values = [text_key(text) for text in texts], {}
+    if scheduler: encoders = {name: OnCluster(encoder, scheduler) for name, encoder in encoders.items()}
     for name, encoder in encoders.items():
         with stage(name, len(texts)): values[name], _ = extract(store, encoder, keys, list(texts), name)
     return values

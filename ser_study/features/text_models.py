@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, 
 from .checkpoints import choose_device, fingerprint, pull
 from .models import checkpoint_of
 from .universal_sentences import UniversalSentenceEncoder
+from .workers import once
 from ..settings import Settings, StudyError
 
 # %% ../../nbs/34_text_models.ipynb #120c3da8
@@ -104,17 +105,25 @@ class SentenceEncoder:
                              device=self.device, transformers=transformers.__version__,
                              torch=torch.__version__)
 
-    def compute(self, texts: list[str]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields position and vector, in batches, the shortest texts first. `StudyError` at once if there is
-        no such encoder."""
-        if not texts: return
-        tokenizer, model = _load(self.checkpoint, self.untrained)
-        model = model.to(self.device).eval()
+    def _batches(self, texts: list[str]) -> tuple[transformers.BatchEncoding, list[list[int]]]:
+        "The tokens of each text, and the positions of each batch."
+        tokenizer, model = once(_load, self.checkpoint, self.untrained)
         limit = _token_limit(self.checkpoint, tokenizer, model.config)
         encoded = _tokenize(tokenizer, texts, limit, self.checkpoint)
         order = sorted(range(len(texts)), key=lambda n: len(encoded["input_ids"][n]))
-        for start in range(0, len(order), self.batch_size):
-            batch = order[start:start + self.batch_size]
+        return encoded, [order[n:n + self.batch_size] for n in range(0, len(order), self.batch_size)]
+
+    def deal(self, texts: list[str]) -> list[list[int]]:
+        "The positions of each batch, the shortest texts first."
+        return self._batches(texts)[1]
+
+    def compute(self, texts: list[str]) -> Iterator[tuple[int, np.ndarray]]:
+        "Yields position and vector, in batches. `StudyError` at once if there is no such encoder."
+        if not texts: return
+        encoded, batches = self._batches(texts)
+        tokenizer, model = once(_load, self.checkpoint, self.untrained)
+        model = model.to(self.device).eval()
+        for batch in batches:
             inputs = tokenizer.pad({name: [values[n] for n in batch] for name, values in encoded.items()},
                                    return_tensors="pt")
             yield from zip(batch, _encode(self, model, inputs.to(self.device)))

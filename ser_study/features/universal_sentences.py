@@ -35,7 +35,12 @@ class UniversalSentenceEncoder:
         self.batch_size = batch_size
         self.identity = dict(extractor="universal sentence encoder", port=f"{USE_PACKAGE} {use_version()}")
 
+    def deal(self, texts: list[str]) -> list[list[int]]:
+        "The positions of each batch."
+        numbers = list(range(len(texts)))
+        return [numbers[start:start + self.batch_size] for start in range(0, len(texts), self.batch_size)]
+
     def compute(self, texts: list[str]) -> Iterator[tuple[int, np.ndarray]]:
         "Yield position and vector, in order."
-        for start in range(0, len(texts), self.batch_size):
-            yield from enumerate(once(_load).encode(list(texts[start:start + self.batch_size])), start)
+        for batch in self.deal(texts):
+            yield from zip(batch, once(_load).encode([texts[number] for number in batch]))

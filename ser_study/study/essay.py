@@ -117,13 +117,13 @@ class Recordings(Given):
 
     def extract(self, clips: pd.DataFrame, extractors: dict) -> Extraction:
         "Features of clips by every extractor; a clip that one cannot measure is left out."
-        found = extract_clips(self.store, clips, extractors, self.stage)
+        found = extract_clips(self.store, clips, extractors, self.stage, self.settings.scheduler)
         self.add_defects(found.defects)
         return found
 
     def embed(self, texts: list[str], encoders: dict) -> dict[str, list]:
         "Encoder's name -> one array for each text."
-        return extract_texts(self.store, texts, encoders, self.stage)
+        return extract_texts(self.store, texts, encoders, self.stage, self.settings.scheduler)
 
 # %% ../../nbs/73_essay.ipynb #ada8912e
 RESULT = ("item", "row", "column", "protocol", "reproduced", "low", "high", "error", "freedom", "n", "units",

@@ -9,13 +9,14 @@ __all__ = ['FUNCTIONS', 'Task', 'Fit', 'canonical_source', 'code_fingerprint', '
 # %% ../../nbs/70_fits.ipynb #0b2d47ae
 import ast, functools, hashlib, importlib.metadata, inspect, json, textwrap, time, types, warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np, pandas as pd, psutil, pyarrow as pa, pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
-from ..features.workers import ProcessDied, over_cluster, over_processes
+from ..features.cluster import over_cluster
+from ..features.workers import ProcessDied, over_processes
 from ..files import DamageWarning, write_whole
 from ..settings import Settings, StudyError
 
@@ -194,10 +195,20 @@ def _work(function: Callable, position: int, job: _Job) -> tuple[int, Fit]:
     "One job, as `over_processes` calls it."
     return position, _run(function, job.task, job.path)
 
+def _work_far(function: Callable, position: int, job: _Job, arrays: dict) -> tuple[int, Fit]:
+    "One job whose arrays travelled apart from it, as `over_cluster` calls it."
+    return _work(function, position, job._replace(task=replace(job.task, arrays=arrays)))
+
+def _over_cluster(function: Callable, jobs: list[_Job], scheduler: str) -> Iterator[tuple]:
+    "The jobs on a cluster; an array that several of them share is sent once."
+    bare = [job._replace(task=replace(job.task, arrays={})) for job in jobs]
+    return over_cluster(functools.partial(_work_far, function), bare, scheduler, lambda job: job.name,
+                        [job.task.arrays for job in jobs])
+
 def _spread(function: Callable, jobs: list[_Job], workers: int, scheduler: str) -> Iterator[tuple]:
     "Position and fit of each job, in any order; `ProcessDied` for one that killed its process."
     work, workers = functools.partial(_work, function), min(workers, len(jobs))
-    if scheduler: return over_cluster(work, jobs, scheduler, lambda job: job.name)
+    if scheduler: return _over_cluster(function, jobs, scheduler)
     if workers > 1: return over_processes(work, jobs, workers, lambda job: job.name)
     return (work(position, job) for position, job in enumerate(jobs))
 

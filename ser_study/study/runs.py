@@ -19,7 +19,8 @@ from ..files import DISK_ERRORS, DamageWarning, disk_error
 from ..files import write_together, write_whole
 from ..settings import Settings, StudyError, check_writable
 from ..features.store import text_key
-from ..features.workers import DIED, connect
+from ..features.cluster import connect
+from ..features.workers import DIED
 from .folders import public_corpora, run_name
 from .parameters import ask_git, committed_parameters, default_parameters, parse_parameters
 

@@ -2,7 +2,7 @@
 import os, subprocess, sys, time
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
-from ser_study.features import workers
+from ser_study.features import cluster as clusters
 from ser_study.settings import StudyError
 from ser_study.study.fits import Task, run_fits
 
@@ -49,7 +49,7 @@ def cluster(tmp_path):
 
 @pytest.mark.parametrize("lost", ("scheduler", "workers"))
 def test_a_lost_cluster_is_one_sentence(lost, cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "PATIENCE", 5)
+    monkeypatch.setattr(clusters, "PATIENCE", 5)
     scheduler, some, address = cluster
     strike = f"""
 import os, signal, sys, time

@@ -145,6 +145,12 @@ class OfParts:
         self.averaged = AVERAGED if isinstance(extractor, SpeechEncoder) else 1
         if self.averaged > 1: self.identity = {**self.identity, "averaged": self.averaged}
 
+    @property
+    def workers(self) -> int: return self.extractor.workers
+
+    @workers.setter
+    def workers(self, number: int): self.extractor.workers = number
+
     def compute(self, parts: list[Part]) -> Iterator[tuple[int, np.ndarray | StudyError]]:
         "Yield (position, value or the reason why there is none)."
         for start in range(0, len(parts), self.at_once):
@@ -189,7 +195,7 @@ def measure_parts(study: Study,
     at = np.zeros(len(clips)) if places is None else places
     parts = pd.concat([_parts_of(clips, seconds, at) for seconds in lengths], ignore_index=True)
     extractors = {name: OfParts(sound_extractor(name, study.settings)) for name in names}
-    found = extract_clips(study.store, parts, extractors, study.stage)
+    found = extract_clips(study.store, parts, extractors, study.stage, study.settings.scheduler)
     whole = found.clips.groupby("utterance").size() == len(lengths)
     kept, values = found.clips.utterance.isin(whole[whole].index).to_numpy(), {}
     for name, seconds in product(names, lengths):
