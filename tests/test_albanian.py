@@ -57,7 +57,7 @@ def test_rows_without_a_recording_are_listed(make):
     ("path,labels\n\na.wav,positive\n\na.wav,negative\n",
      "dataset.csv, line 5: utterance is 'albanian/a', expected a unique name."),
     ("path,labels\na.wav\n", "dataset.csv, line 2: 1 cells, the header has 2."),
-    ("file,sentiment\na.wav,positive\n", "dataset.csv lacks the column labels, path."),
+    ("file,sentiment\na.wav,positive\n", "dataset.csv lacks the column path, labels."),
     ("path,labels\nc.wav,positive\n", "dataset.csv: none of its recordings is there."),
     ("", "dataset.csv is empty.")])
 def test_a_faulty_table_is_one_sentence(make, text, said):

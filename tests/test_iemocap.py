@@ -150,8 +150,8 @@ def test_copies_made_on_a_mac_and_bytes_that_are_no_utf8(corpus):
 
 
 @pytest.mark.parametrize("old, new, line, said", [
-    ("C-E3:\tExcited;", "C-E3:\tThrilled;", 14, "category Thrilled is none of Neutral, "),
-    ("\tfru\t", "\tfrustrated\t", 19, "emotion frustrated is none of neu, "),
+    ("C-E3:\tExcited;", "C-E3:\tThrilled;", 14, "category 'Thrilled' is none of Neutral, "),
+    ("\tfru\t", "\tfrustrated\t", 19, "emotion 'frustrated' is none of neu, "),
     ("[7.5712 - 10.4750]", "[7.5712 10.4750]", 19,
      "expected [start - end], utterance, emotion, [valence, activation, dominance]"),
     ("[7.5712 - 10.4750]", "[7.57.12 - 10.4750]", 19, "expected [start - end]"),

@@ -66,9 +66,9 @@ def test_times_that_run_backwards_are_listed(corpus):
 
 @pytest.mark.parametrize("rows, said", [
     (ROW + "\n" + ROW.replace(",0,0,", ",0,1,").replace("neutral,neutral", "bored,neutral"),
-     "line 4: Emotion bored is none of neutral, disgust, anger, joy, sadness, fear, surprise"),
+     "line 4: Emotion 'bored' is none of neutral, disgust, anger, joy, sadness, fear, surprise"),
     (ROW.replace("neutral,neutral", "neutral,Neutral"),
-     "line 2: Sentiment Neutral is none of positive, negative, neutral"),
+     "line 2: Sentiment 'Neutral' is none of positive, negative, neutral"),
     (ROW.replace(",0,0,", ",0,-1,"), "line 2: Utterance_ID is '-1', expected a whole number"),
     (ROW.replace(",8,21,", ",8,,"), "line 2: Episode is '', expected a whole number"),
     (ROW.replace("00:16:21,731", "16:21"),

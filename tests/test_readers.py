@@ -109,8 +109,8 @@ def test_capital_suffixes_and_all_four_formats_are_read(make):
 
 
 @pytest.mark.parametrize("name, reason", [
-    ("02-01-05-01-01-01-01", "modality 02"), ("03-01-05-03-01-01-01", "intensity 03"),
-    ("03-01-05-01-03-01-01", "statement 03"),
+    ("02-01-05-01-01-01-01", "modality 02"), ("03-01-05-03-01-01-01", "intensity '03'"),
+    ("03-01-05-01-03-01-01", "statement '03'"),
     ("03-01-05-01-01-01", "seven"), ("03-01-05-01-01-01-01 (1)", "seven"), ("٠٣-01-05-01-01-01-01", "seven")])
 def test_ravdess_names_that_do_not_fit_are_listed(make, name, reason):
     frame, [[skipped, why]], _ = read_ravdess(make("03-01-05-01-01-01-01.wav", f"{name}.wav"))
@@ -140,8 +140,21 @@ def test_crema_d_prefers_wav_to_the_mp3_it_also_ships(make):
 def test_a_damaged_table_of_a_corpus_is_one_sentence(make):
     root = make("AudioWAV/1001_IEO_ANG_HI.wav")
     (root / "VideoDemographics.csv").write_text("version https://git-lfs.github.com/spec/v1\n")
-    with pytest.raises(StudyError, match="VideoDemographics.csv is not the corpus's own table"):
+    with pytest.raises(StudyError, match="VideoDemographics.csv lacks the column actorid"):
         read_crema_d(root)
+
+
+def test_a_quotation_mark_that_never_closes_loses_no_actor_without_a_word(make):
+    root = make("AudioWAV/1001_IEO_ANG_HI.wav")
+    (root / "VideoDemographics.csv").write_text('ActorID,Age,Sex\n1001,51,"Male\n1002,21,Female\n1003,21,"Male\n')
+    with pytest.raises(StudyError, match="VideoDemographics.csv, line 2"): read_crema_d(root)
+
+
+def test_a_column_that_is_there_twice_is_named(make):
+    root = make("samples/KD0_anger_1.wav")
+    (root / "data.tsv").write_text("file_id\temotion\traw_text\tspeaker_id\tgender\tage\temotion\n"
+                                   "KD0_anger_1.wav\tanger\ta\tKD0\tmale\t20\tjoy\n")
+    with pytest.raises(StudyError, match="data.tsv: the column emotion is there 2 times"): read_nemo(root)
 
 
 @pytest.mark.parametrize("read", [read_ravdess, read_crema_d, read_nemo])
@@ -205,7 +218,7 @@ def test_segments_of_one_recording_by_names_of_ones_own(make):
     (b"path,label,turn\na.wav,x,first\n", "line 2: turn is 'first', expected the place in the conversation"),
     (b'path,label,votes\na.wav,x,"{""joy"": 0}"\n',
      "line 2: votes is {'joy': 0}, expected counts by emotion"),
-    (b"path,label\na.m4a,x\n", "a.m4a is not one of"), (b"path,label\n,x\n", "no path"),
+    (b"path,label\na.m4a,x\n", "'a.m4a' is not one of"), (b"path,label\n,x\n", "no path"),
     (b'path,label\n"' + b"x" * 200_000 + b'",y\n', "line 2: field larger than field limit")])
 def test_a_faulty_table_is_one_sentence(make, content, said):
     root = make("a.wav", "a.m4a")

@@ -80,7 +80,7 @@ def test_what_it_shows_is_what_the_runs_found(runs, outputs):
     assert "the label is one certain vote" in across
 
 def test_faults_are_told_as_the_tutorial_says(outputs):
-    assert "'faulty.csv, line 5', 'there is no file not_there.wav'" in outputs
+    assert "there is no file 'not_there.wav'" in outputs
     assert "'faulty.csv', 'the column room is not known and not used'" in outputs
     assert "faulty.csv, line 3: sex is 'F', expected female or male (and 1 more)." in outputs
     assert "does not run on this corpus" not in outputs
@@ -130,7 +130,7 @@ def clips(folder: Path, table: str) -> Path:
 
 @pytest.mark.parametrize("table, sentence",
                          [("path,emotion\nnot_there.wav,anger\n",
-                           "calls.csv: no row can be used (line 2: there is no file not_there.wav)."),
+                           "calls.csv: no row can be used (line 2: there is no file 'not_there.wav')."),
                           ("file,emotion\na.wav,anger\n", "calls.csv: expected one column path, found none."),
                           ("path,emotion,sex\na.wav,anger,male\nb.wav,fear,m\n",
                            "calls.csv, line 3: sex is 'm', expected female or male."),

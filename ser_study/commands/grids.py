@@ -206,6 +206,7 @@ def run_grid(paper: str,                   # its number, or the beginning of its
     defaults = default_parameters(notebook)
     parse_parameters(fixed, defaults, notebook.name)
     values = grid_values(grid, fixed, defaults, notebook.name)
+    if "corpora" not in defaults: raise StudyError(f"{notebook.stem} reads no corpora: it cannot be swept.")
     folder = settings.reports / "sweeps" / notebook.stem / sweep_name(values, fixed, defaults, settings.root)
     check_writable(reports=folder)
     for corpora in values.get("corpora", [fixed.get("corpora", defaults["corpora"])]):

@@ -80,15 +80,19 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:   # (n,) or (n, channels) flo
     return samples, file.samplerate
 
 # %% ../../nbs/21_audio.ipynb #8a1ec761
-def _reject(name: str, signal: np.ndarray, rate: int):
-    "`AudioError` for a mono signal that carries no speech."
-    if len(signal) == 0: raise AudioError(name, "empty", "0 samples")
+def _check_peak(name: str, signal: np.ndarray):
+    "`AudioError` for a signal with samples that are no numbers, or without any sound."
     if not np.isfinite(signal).all():
         raise AudioError(name, "not finite",
                          f"{np.count_nonzero(~np.isfinite(signal))} of {len(signal)} samples")
+    if (peak := np.abs(signal).max()) < SILENT_PEAK: raise AudioError(name, "silent", f"peak {peak:.1g}")
+
+def _reject(name: str, signal: np.ndarray, rate: int):
+    "`AudioError` for a mono signal that carries no speech."
+    if len(signal) == 0: raise AudioError(name, "empty", "0 samples")
     if len(signal) < SHORTEST * rate:
         raise AudioError(name, "too short", f"{len(signal) / rate:.4f} s, at least {SHORTEST} s are needed")
-    if (peak := np.abs(signal).max()) < SILENT_PEAK: raise AudioError(name, "silent", f"peak {peak:.1g}")
+    _check_peak(name, signal)
 
 # %% ../../nbs/21_audio.ipynb #bd2a9700
 def _make_signal(path: Path, rate: int) -> np.ndarray:
@@ -96,7 +100,9 @@ def _make_signal(path: Path, rate: int) -> np.ndarray:
     samples, source_rate = _decode(path)
     signal = samples.mean(axis=1) if samples.ndim == 2 else samples
     _reject(path.name, signal, source_rate)
-    if source_rate != rate: signal = soxr.resample(signal, source_rate, rate)
+    if source_rate != rate:
+        signal = soxr.resample(signal, source_rate, rate)
+        _check_peak(path.name, signal)   # it may have been out of bounds, or all above the new rate's half
     peak = np.abs(signal).max()
     if peak > PEAK: signal *= np.float32(PEAK) / peak
     return np.clip(signal, -PEAK, PEAK, out=signal)   # the product above may round up in the last bit

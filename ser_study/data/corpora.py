@@ -6,6 +6,7 @@
 __all__ = ['REAL', 'SPOKEN', 'WRITTEN', 'DEMO', 'CORPORA', 'Corpus', 'find_corpus', 'load_corpora', 'corpora_status']
 
 # %% ../../nbs/24_corpora.ipynb #ef1168ef
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -130,7 +131,7 @@ def _load_table(path: Path) -> Reading:
 
 def _load_one(name: str, settings: Settings) -> Reading:
     "One corpus; its name goes in front of the files it skipped."
-    if name.lower().endswith((".csv", ".tsv")): return _load_table(settings.root / Path(name).expanduser())
+    if name.lower().endswith((".csv", ".tsv")): return _load_table(settings.root / os.path.expanduser(name))
     folder = find_corpus(name, settings)   # first: an unknown name is no key of CORPORA
     reading = CORPORA[name].read(folder)
     return reading._replace(skipped=[(f"{name}/{file}", reason) for file, reason in reading.skipped])

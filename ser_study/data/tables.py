@@ -7,7 +7,7 @@ __all__ = ['MOST_BYTES', 'MOST_COLUMNS', 'LONGEST_CELL', 'BLANKS', 'read_lines']
 
 # %% ../../nbs/21b_tables.ipynb #a3caba40
 import csv, re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 import pandas as pd
 from ..settings import StudyError
@@ -47,7 +47,7 @@ def _check_row(cells: list[str], width: int, where: str) -> list[str]:   # as ma
 
 def _read_rows(file, name: str) -> list[tuple[int, list[str]]]:   # (line, cells), the header first
     "The rows that are not blank, all as wide as the header."
-    header_line = file.readline()
+    header_line = next((line for line in file if line.strip(BLANKS)), "")
     delimiter = max(",\t;|", key=header_line.count)
     if header_line.count(delimiter) >= MOST_COLUMNS:
         raise StudyError(f"{name} has more than {MOST_COLUMNS} columns.")
@@ -59,9 +59,19 @@ def _read_rows(file, name: str) -> list[tuple[int, list[str]]]:   # (line, cells
         rows.append((line, _check_row(cells, width, f"{name}, line {line}")))
     return rows
 
+def _check_header(header: list[str], columns: Iterable[str], name: str) -> None:
+    "`StudyError` where a needed column is not there once."
+    counts = {column: header.count(column) for column in columns}
+    if missing := [column for column, count in counts.items() if not count]:
+        raise StudyError(f"{name} lacks the column {', '.join(missing)}.")
+    for column, count in counts.items():
+        if count > 1: raise StudyError(f"{name}: the column {column} is there {count} times.")
+
 def read_lines(path: Path,
+               columns: Iterable[str] = (),   # needed ones, in small letters
                ) -> pd.DataFrame:   # texts, "" where a field is empty; the index "line" counts from 1
-    "A CSV or TSV in UTF-8, with or without byte order mark. `StudyError` names the line that does not fit."
+    """A CSV or TSV in UTF-8, with or without byte order mark. `StudyError` names the line that does not fit,
+    or the column that is missing or there twice."""
     try:
         if path.stat().st_size > MOST_BYTES:
             raise StudyError(f"{path.name} has more than {MOST_BYTES // 10**6} MB: is it a table of clips?")
@@ -70,6 +80,7 @@ def read_lines(path: Path,
     except UnicodeDecodeError: raise StudyError(f"{path.name} is not UTF-8 text: save it as UTF-8.") from None
     if not rows: raise StudyError(f"{path.name} is empty.")
     (_, header), *rows = rows
+    header = [name.lower() for name in header]
+    _check_header(header, columns, path.name)
     lines = pd.Index([line for line, _ in rows], name="line")
-    return pd.DataFrame([cells for _, cells in rows], columns=[name.lower() for name in header], index=lines,
-                        dtype=object)
+    return pd.DataFrame([cells for _, cells in rows], columns=header, index=lines, dtype=object)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 import pandera.pandas as pa
 from ..labels import SENTIMENTS
-from ..settings import StudyError, nearest
+from ..settings import StudyError, nearest, shorten
 
 # %% ../../nbs/20_utterances.ipynb #c10fe393
 class Reading(NamedTuple):
@@ -98,7 +98,7 @@ def _refusal(frame: pd.DataFrame, source: str, row: int, column: str, expected: 
     if frame.index.name == "line": where = f"line {frame.index[row]}"
     else: where = f"utterance {frame['utterance'].iloc[row]}"
     found = frame[column].iloc[row]
-    if isinstance(found, str): found = repr(found)
+    if isinstance(found, str): found = shorten(found)
     elif pd.api.types.is_scalar(found) and pd.isna(found): found = "nothing"
     return StudyError(f"{source}, {where}: {column} is {found}, expected {expected}"
                       + (f" (and {more} more)." if more else "."))

@@ -10,7 +10,7 @@ __all__ = ['SEEDS', 'EPOCHS', 'FOLDS', 'TRIALS', 'PROFILE', 'OF_PAPERS', 'SAMPLE
 import ast, json, math, re, subprocess, unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from ..settings import PROFILES, StudyError, nearest
+from ..settings import PROFILES, StudyError, nearest, shorten
 
 # %% ../../nbs/70d_parameters.ipynb #ba6b9147
 def _read_cells(content: bytes | str, name: str) -> dict:
@@ -138,10 +138,6 @@ def _expected(default, allowed: Range | tuple | None) -> str:
     fits = f", or {'nothing' if listed else '0'} for a choice of its own" if allowed.optional else ""
     return allowed.describe(listed) + fits
 
-def _shorten(text: str) -> str:
-    "A text in quotes, without the middle of a long one."
-    return repr(text if len(text) <= 80 else f"{text[:40]} ... {text[-20:]}")
-
 def parse_parameters(texts: dict[str, str],    # as the user wrote them
                      defaults: dict,           # the notebook's own values
                      notebook: str,            # its file name
@@ -150,11 +146,11 @@ def parse_parameters(texts: dict[str, str],    # as the user wrote them
     table, values = RANGES.get(Path(notebook).stem, {}), {}
     for name, text in texts.items():
         if name not in defaults:
-            raise StudyError(f"{notebook} has no parameter {_shorten(name)}.{nearest(name, defaults)} "
+            raise StudyError(f"{notebook} has no parameter {shorten(name)}.{nearest(name, defaults)} "
                              f"It has {', '.join(defaults)}.")
         allowed = table.get(name)
         try: values[name] = _read_value(text, defaults[name], allowed)
         except (KeyError, ValueError):
-            raise StudyError(f"{name} = {_shorten(text)}: {notebook} takes "
+            raise StudyError(f"{name} = {shorten(text)}: {notebook} takes "
                              f"{_expected(defaults[name], allowed)}.") from None
     return values

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 from ..audio import AUDIO_SUFFIXES
 from ...labels import CREMA_D_EMOTIONS, CREMA_D_VOTES, NEMO_EMOTIONS, RAVDESS_EMOTIONS
-from ...settings import StudyError, nearest
+from ...settings import StudyError, nearest, shorten
 from ..tables import read_lines
 from ..utterances import Reading, utterance_name, validate
 
@@ -71,7 +71,7 @@ def meaning(codes: dict[str, str],   # code -> what it means
             what: str,               # what the code stands for, in the error message
             ) -> str:
     "The meaning of `code`. `ValueError` lists the known codes where it is none of them."
-    if code not in codes: raise ValueError(f"{what} {code} is none of {', '.join(codes)}")
+    if code not in codes: raise ValueError(f"{what} {shorten(code)} is none of {', '.join(codes)}")
     return codes[code]
 
 # %% ../../../nbs/22_readers_acted.ipynb #d93aed44
@@ -121,27 +121,23 @@ def _describe_crema_d(corpus: str, actors: dict, votes: dict, stem: str) -> dict
 # what raters were given -> first digit of a row of tabulatedVotes.csv
 RATINGS = dict(voice="1", face="2", both="3")
 
-def _columns(path: Path, types: dict) -> pd.DataFrame:
-    "The named columns of a corpus's own CSV, in their types; `StudyError` where that fails."
-    try:
-        return pd.read_csv(path, usecols=list(types), dtype=types, keep_default_na=False,
-                           encoding="utf-8-sig")
-    except ValueError as error:
-        raise StudyError(f"{path.name} is not the corpus's own table: {error}.") from None
-
 # %% ../../../nbs/22_readers_acted.ipynb #f64f2f3d
 def _crema_d_actors(path: Path) -> dict[str, dict]:   # "1001" -> {"sex": "male", "age": "51"}
     "Sex and age of each actor, from VideoDemographics.csv."
-    table = _columns(path, dict(ActorID=str, Age=str, Sex=str))
-    return {row.ActorID: dict(sex=row.Sex.lower(), age=row.Age) for row in table.itertuples()}
+    table = read_lines(path, ("actorid", "age", "sex"))
+    return {row.actorid: dict(sex=row.sex.lower(), age=row.age) for row in table.itertuples()}
 
 def _crema_d_votes(path: Path, rated: str) -> dict[str, dict]:   # "1001_IEO_NEU_XX" -> {"anger": 0, ...}
     "Votes for each clip, from tabulatedVotes.csv."
-    row = "Unnamed: 0"   # what pandas calls a column without a name
-    table = _columns(path, {row: str, "fileName": str} | dict.fromkeys(CREMA_D_VOTES, int))
-    table = table[table[row].str.startswith(RATINGS[rated])]
-    counts = table[list(CREMA_D_VOTES)].rename(columns=CREMA_D_VOTES)
-    return dict(zip(table["fileName"], counts.to_dict("records")))
+    emotions = {letter.lower(): emotion for letter, emotion in CREMA_D_VOTES.items()}
+    table = read_lines(path, ("", "filename", *emotions))   # the first column has no name
+    table = table[table[""].str.startswith(RATINGS[rated])]
+    votes = {}
+    for line, row in table.to_dict("index").items():
+        try: votes[row["filename"]] = {emotion: int(row[letter]) for letter, emotion in emotions.items()}
+        except ValueError:
+            raise StudyError(f"{path.name}, line {line}: a count of votes is no whole number.") from None
+    return votes
 
 # %% ../../../nbs/22_readers_acted.ipynb #bb48dc01
 def read_crema_d(root: Path,                # holds AudioWAV, VideoDemographics.csv, processedResults
@@ -179,10 +175,9 @@ def read_nemo(root: Path,              # holds samples and data.tsv
               ) -> Reading:
     """nEMO. A copy may be partial, so rows of data.tsv without a recording are left out.
     `StudyError` where the folder, the table, a column or every clip is missing."""
-    table = read_lines(Path(root, "data.tsv"))
     expected = ("file_id", "emotion", "raw_text", "speaker_id", "gender", "age")
-    if missing := [name for name in expected if name not in table]:
-        raise StudyError(f"data.tsv lacks the column {', '.join(missing)}.")
+    table = read_lines(Path(root, "data.tsv"), expected)
     rows = {Path(row["file_id"]).stem: row for row in table.to_dict("records")}
+    if len(rows) < len(table): raise StudyError("data.tsv: a file_id is there twice.")
     return read_files(Path(root), corpus, partial(_describe_nemo, corpus, rows),
                       "samples/KD0_anger_1.wav, listed in data.tsv,")

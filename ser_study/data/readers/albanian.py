@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from ...labels import SENTIMENTS
 from ..tables import read_lines
-from ...settings import StudyError
+from ...settings import StudyError, shorten
 from ..utterances import Reading, utterance_name, validate
 
 # %% ../../../nbs/22b_readers_albanian.ipynb #46ea1d94
@@ -27,14 +27,14 @@ def _find_table(root: Path) -> Path:
 def _parse_sentiment(label: str, where: str) -> str:
     "One of `SENTIMENTS`; `StudyError` names the line."
     if label.lower() not in SENTIMENTS:
-        raise StudyError(f"{where}: labels is {label!r}, expected {', '.join(SENTIMENTS)}.")
+        raise StudyError(f"{where}: labels is {shorten(label)}, expected {', '.join(SENTIMENTS)}.")
     return label.lower()
 
 # %% ../../../nbs/22b_readers_albanian.ipynb #378ef542
 def _find_fault(path: Path, root: Path) -> str | None:
     "Why a row's recording cannot be used, or None."
     if not path.is_relative_to(root): return "leads out of the corpus"
-    return None if path.is_file() else "there is no such file"
+    return None if os.path.isfile(path) else "there is no such file"
 
 # %% ../../../nbs/22b_readers_albanian.ipynb #4ecb0e31
 def read_albanian(root: Path,                   # holds the CSV
@@ -44,9 +44,7 @@ def read_albanian(root: Path,                   # holds the CSV
     does not fit (it names the line)."""
     root = Path(os.path.abspath(root))
     source = _find_table(root)
-    table, rows, skipped = read_lines(source), {}, []
-    if missing := {"path", "labels"} - set(table):
-        raise StudyError(f"{source.name} lacks the column {', '.join(sorted(missing))}.")
+    table, rows, skipped = read_lines(source, ("path", "labels")), {}, []
     for line, label, cell in zip(table.index, table["labels"], table["path"]):
         where = f"{source.name}, line {line}"
         path = Path(os.path.normpath(root / cell.replace("\\", "/")))

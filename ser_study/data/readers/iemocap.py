@@ -15,7 +15,7 @@ import pandas as pd
 from ...labels import IEMOCAP_EMOTIONS
 from .acted import meaning, read_files
 from ..utterances import Reading
-from ...settings import StudyError, nearest
+from ...settings import StudyError, nearest, shorten
 
 # %% ../../../nbs/22a_readers_iemocap.ipynb #190f3604
 UTTERANCE = re.compile(r"((Ses0(\d))[FM]_(?:impro|(script))(\d\d)\w*)_([FM])\d+")
@@ -83,7 +83,7 @@ def read_evaluations(path: Path,    # Session1/dialog/EmoEvaluation/Ses01F_impro
                 utterances[name] = row | dict(votes=votes)
             elif line.startswith("C-") and votes is not None: votes.update(read_votes(line, voters))
             elif line and not line.startswith(("%", "A-")):
-                raise ValueError(f"{line[:40]!r} is neither an utterance nor an annotator's line below one")
+                raise ValueError(f"{shorten(line)} is neither an utterance nor an annotator's line below one")
         except ValueError as reason:
             skipped.append((f"EmoEvaluation/{path.name}, line {number}", str(reason)))
     for turn, row in enumerate(sorted(utterances.values(), key=lambda row: row["start"])):

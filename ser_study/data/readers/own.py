@@ -13,7 +13,7 @@ from ..audio import AUDIO_SUFFIXES
 from ..tables import read_lines
 from ..utterances import COLUMNS, Reading, utterance_name, validate
 from ...labels import EMOTIONS, OTHER_WORDS, SENTIMENTS
-from ...settings import StudyError
+from ...settings import StudyError, shorten
 
 # %% ../../../nbs/22e_readers_own.ipynb #ac1d1507
 # columns whose names mean something inside one corpus only
@@ -35,25 +35,24 @@ def _keep_known(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list]: 
 def _find_recording(folder: Path, cell: str) -> Path:
     "The recording that a cell names, from the table's folder; it need not be there."
     path = folder / cell
-    return path if path.is_file() else folder / cell.replace("\\", "/")
+    return path if os.path.isfile(path) else folder / cell.replace("\\", "/")
 
 def _find_fault(cells: dict, line: int, folder: Path, first_line: dict) -> str | None:
     "Why a row cannot be used, or None. `first_line` remembers the rows before."
     if not cells["path"]: return "no path"
     path = _find_recording(folder, cells["path"])
     if path.suffix.lower() not in AUDIO_SUFFIXES:
-        return f"{path.name} is not one of {', '.join(AUDIO_SUFFIXES)}"
-    if not path.is_file(): return f"there is no file {path.name}"
+        return f"{shorten(path.name)} is not one of {', '.join(AUDIO_SUFFIXES)}"
+    # not Path.is_file, which raises OSError where a name is too long
+    if not os.path.isfile(path): return f"there is no file {shorten(path.name)}"
     first = first_line.setdefault(tuple(cells.values()), line)
     return None if first == line else f"the same row as line {first}"
 
 def _list_faults(table: pd.DataFrame, folder: Path) -> list[str | None]:   # one for each row
     "Why each row cannot be used, or None."
-    first_line, faults = {}, []
-    for line, cells in zip(table.index, table.to_dict("records")):
-        try: faults.append(_find_fault(cells, line, folder, first_line))
-        except OSError as error: faults.append(f"{cells['path'][:40]} ...: {error.strerror}")
-    return faults
+    first_line = {}
+    return [_find_fault(cells, line, folder, first_line)
+            for line, cells in zip(table.index, table.to_dict("records"))]
 
 # %% ../../../nbs/22e_readers_own.ipynb #4a19ea5c
 def _note_outside(paths: pd.Series, folder: Path, source: str) -> list:
@@ -99,8 +98,8 @@ def _parse_votes(cell: str, where: str) -> dict | None:
     "Votes from their JSON, None for an empty text; `StudyError` names `where` it is no JSON."
     try: return json.loads(cell) if cell else None
     except (ValueError, RecursionError):
-        shown = cell if len(cell) <= 40 else f"{cell[:40]} ..."
-        raise StudyError(f'{where}: votes is {shown!r}, expected JSON such as {{"anger": 3}}.') from None
+        expected = 'expected JSON such as {"anger": 3}'
+        raise StudyError(f"{where}: votes is {shorten(cell)}, {expected}.") from None
 
 # %% ../../../nbs/22e_readers_own.ipynb #0b1bc2bf
 def _keep_usable(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, list]:   # and skipped lines

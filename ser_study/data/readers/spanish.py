@@ -20,9 +20,7 @@ def read_rows(path: Path,                 # one of the three CSVs
               columns: tuple[str, ...],   # the columns that it must have; the first one names the recording
               ) -> dict[str, dict]:       # the recording's stem -> its columns, and its place in `where`
     "A table's rows by recording. `StudyError` names a line whose name is missing or stood before."
-    table, rows = read_lines(path), {}
-    if missing := [column for column in columns if column not in table]:
-        raise StudyError(f"{path.name} lacks the column {', '.join(missing)}.")
+    table, rows = read_lines(path, columns), {}
     for line, cells in zip(table.index, table[list(columns)].to_dict("records")):
         name, where = PurePath(cells[columns[0]]).stem, f"{path.name}, line {line}"
         if not name: raise StudyError(f"{where}: {columns[0]} is empty.")

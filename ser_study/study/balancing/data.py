@@ -70,6 +70,7 @@ def label_clips(clips: pd.DataFrame,     # utterance, speaker, votes, transcript
     rated = clips[[_has_votes(votes, emotions) for votes in clips.votes]]
     defects = _without_words(rated)
     rated = rated[rated.transcript.notna()].reset_index(drop=True)
+    if rated.empty: raise StudyError("No clip has both votes and a transcript: paper 04 needs both.")
     raters = int(np.median([sum(votes.values()) for votes in rated.votes]))
     clear = clear or (1.0 if raters <= MANY_RATERS else CLEAR_OF_MANY)
     distributions = np.stack([votes_to_distribution(votes, emotions) for votes in rated.votes])

@@ -64,7 +64,9 @@ def usable_utterances(study: Study, reading: Reading) -> pd.DataFrame:
             for reason, lacking in reasons.items() for name in clips.utterance[lacking]]
     lost += dialogue_defects(reading.utterances)
     if lost: study.add_defects(pd.DataFrame(lost, columns=list(DEFECT)))
-    return clips[~np.any(list(reasons.values()), axis=0)].reset_index(drop=True)
+    kept = clips[~np.any(list(reasons.values()), axis=0)].reset_index(drop=True)
+    if kept.empty: raise StudyError(f"No utterance can be used; the first is {lost[0][0]}: {lost[0][1]}.")
+    return kept
 
 # %% ../../../nbs/75a_conversations_data.ipynb #b89cab85
 @dataclass(frozen=True)
