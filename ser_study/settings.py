@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PROFILES', 'DEVICES', 'WORKERS', 'StudyError', 'shorten', 'nearest', 'choose', 'Settings', 'find_settings',
-           'load_settings', 'writing_fault', 'check_writable']
+           'load_settings']
 
 # %% ../nbs/10_settings.ipynb #e93c222f
-import configparser, difflib, os, tempfile
+import configparser, difflib, os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -141,19 +141,3 @@ def load_settings(path: Path | None = None,   # settings.ini; found from the wor
         raise StudyError(f"{path.name}: [study] lacks {', '.join(missing)}.")
     checkpoints = dict(ini["checkpoints"]) if ini.has_section("checkpoints") else {}
     return _parse(text, path.resolve().parent, checkpoints, path.name)
-
-# %% ../nbs/10_settings.ipynb #317edffd
-def writing_fault(folder: Path) -> str:
-    "Why nothing can be written into a folder, or the nearest one above it that exists; '' if it can."
-    there = next(place for place in (folder, *folder.parents) if os.path.exists(place))
-    try:
-        with tempfile.TemporaryFile(dir=there) as file: file.write(b"room")
-    except OSError as error: return error.strerror
-    return ""
-
-def check_writable(**folders: Path) -> None:   # name -> folder
-    "`StudyError` for a folder that cannot be written. Nothing is made."
-    for name, folder in folders.items():
-        if fault := writing_fault(folder):
-            raise StudyError(f"{name}: {folder} cannot be written ({fault}). Choose another folder in "
-                             "settings.ini.")

@@ -137,7 +137,7 @@ def test_reports_that_cannot_be_written_are_one_sentence_before_any_work(command
     "The folder's parent is a file: even the machine's administrator cannot write there."
     (tmp_path / "file").write_text("")
     said = sentence(call({**house, "SER_STUDY_REPORTS": str(tmp_path / "file/reports")}, *command))
-    assert said.startswith("reports: ") and "cannot be written (Not a directory)" in said
+    assert "could not be written: Not a directory" in said
     assert untouched(house)
 
 def test_outside_a_clone(house, tmp_path):

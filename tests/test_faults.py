@@ -6,8 +6,8 @@ import numpy as np, pandas as pd, pytest
 import disks
 from ser_study.features.store import FeatureStore, entries, extract, feature_key, text_key, verify
 from ser_study.features.workers import ProcessDied, run_apart
-from ser_study.files import DamageWarning, write_together, write_whole
-from ser_study.settings import StudyError, check_writable
+from ser_study.files import DamageWarning, check_writable, write_together, write_whole
+from ser_study.settings import StudyError
 from ser_study.study import fits
 from ser_study.study.fits import Fit, Task, run_fits, verify_fits
 
@@ -231,6 +231,6 @@ def test_tables_that_belong_together_change_together(tmpfs):
 def test_a_folder_that_cannot_be_written_is_noticed_before_any_work(tmpfs):
     disk = tmpfs("disk", 2**20)
     disks.fill(disk)
-    with pytest.raises(StudyError, match="No space left on device"): check_writable(reports=disk)
+    with pytest.raises(StudyError, match="No space left on device"): check_writable(disk)
     disks.make_read_only(disk)
-    with pytest.raises(StudyError, match="Read-only file system"): check_writable(reports=disk / "reports")
+    with pytest.raises(StudyError, match="Read-only file system"): check_writable(disk / "reports")

@@ -146,7 +146,8 @@ def test_a_damaged_table_of_a_corpus_is_one_sentence(make):
 
 def test_a_quotation_mark_that_never_closes_loses_no_actor_without_a_word(make):
     root = make("AudioWAV/1001_IEO_ANG_HI.wav")
-    (root / "VideoDemographics.csv").write_text('ActorID,Age,Sex\n1001,51,"Male\n1002,21,Female\n1003,21,"Male\n')
+    actors = ["ActorID,Age,Sex", '1001,51,"Male', "1002,21,Female", '1003,21,"Male', ""]
+    (root / "VideoDemographics.csv").write_text("\n".join(actors))
     with pytest.raises(StudyError, match="VideoDemographics.csv, line 2"): read_crema_d(root)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated
 import typer
 import ser_study.commands.completions as completions
-from ..files import DISK_ERRORS, disk_error, write_whole
+from ..files import DISK_ERRORS, write_whole
 from ..settings import Settings, StudyError, load_settings
 
 # %% ../../nbs/95_cli.ipynb #dc5b8dec
@@ -77,8 +77,9 @@ def describe_parameters(paper: str, settings: Settings) -> str:
     from ser_study.study.parameters import default_parameters
     from ser_study.study.runs import find_notebook
     notebook = find_notebook(paper, settings)
+    defaults = default_parameters(notebook)
     comments, given = completions.notebook_parameters(notebook), {}
-    for name, value in default_parameters(notebook).items():
+    for name, value in defaults.items():
         text = str(value).lower() if isinstance(value, bool) else value
         given[name] = f"-p {name}={text}"
     width = max(map(len, given.values()))
@@ -132,7 +133,8 @@ def study() -> None:
     os.environ["TQDM_DISABLE"] = "1"
     from tqdm import tqdm
     from ser_study.study.parameters import default_parameters
-    from ser_study.study.runs import run_paper
+    from papermill.exceptions import PapermillExecutionError
+    from ser_study.study.runs import name_fault, run_paper
     start = time.monotonic()
     papers = sorted((settings.root / "nbs" / "papers").glob("*.ipynb"))
     # the summary takes no corpora: it judges runs on real ones, and a demo changes none of its verdicts
@@ -142,9 +144,11 @@ def study() -> None:
         passed = tqdm.format_interval(time.monotonic() - start)
         tqdm.write(f"{number} of {len(notebooks)}, {passed} so far: {notebook.stem}")
         try: run_paper(notebook.stem, {}, settings, progress=False)
-        except StudyError as error:
+        except (StudyError, PapermillExecutionError) as error:
             failed.append(notebook.stem)
-            tqdm.write(f"  {error}")
+            unforeseen = isinstance(error, PapermillExecutionError)
+            tqdm.write(f"  {name_fault(error)}, `ser-study run {notebook.stem}` shows where" if unforeseen
+                       else f"  {error}")
     if len(failed) < len(notebooks): site()
     if failed: raise StudyError(f"Not run, for the reasons above: {', '.join(failed)}.")
 
@@ -244,7 +248,7 @@ def describe_corpora(settings: Settings) -> str:
     parts = []
     for status in corpora_status(settings).itertuples():
         found = f"{status.clips} of {status.expected} clips" if status.found else "not found"
-        if isinstance(status.problem, str) and status.problem: found += f"; {status.problem}"
+        if status.problem: found += f"; {status.problem}"
         lines = [f"{status.key}: {status.title}", f"  {found}"]
         if status.clips: lines += list_defects(load_corpora(status.key, settings), settings.workers)
         lines += [f"  licence: {status.licence}", f"  how to get it: {status.how_to_get}"]
@@ -374,7 +378,8 @@ def main() -> None:
         sys.exit(2)   # a mistake of the user
     except OSError as error:
         if error.errno not in DISK_ERRORS: raise
-        print(disk_error(error.filename or "A file", error.strerror), file=sys.stderr)
+        print(f"{error.filename or 'A file'} could not be read or written: {error.strerror}.",
+              file=sys.stderr)
         sys.exit(2)
     except SystemExit as end:
         if end.code == INTERRUPTED:

@@ -32,7 +32,7 @@ def notebook_parameters(notebook: Path) -> dict[str, str]:
     "Name -> the comment behind it, from the cells tagged `parameters`."
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     tagged = [cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    lines = "".join("".join(source) for source in tagged).splitlines()
+    lines = "\n".join("".join(source) for source in tagged).splitlines()
     found = {}
     for statement in ast.parse("\n".join(lines)).body:
         if isinstance(statement, ast.Assign):

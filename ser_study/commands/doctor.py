@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from ..settings import Settings, StudyError, writing_fault
+from ..files import nearest_folder, writing_fault
+from ..settings import Settings, StudyError
 
 # %% ../../nbs/90_doctor.ipynb #97eb71ec
 class Check(NamedTuple):
@@ -131,13 +132,9 @@ def check_models(settings: Settings) -> list[Check]:
 SPACE = 5     # GB to be free beside the cache: features and fits of real corpora take 1, each checkpoint 0.3
 MEMORY = 4    # GB to be free: the largest reference run held 3.7
 
-def _nearest_folder(folder: Path) -> Path:
-    "The folder, or the nearest one above it that exists."
-    return next(place for place in (folder, *folder.parents) if place.exists())
-
 def _check_disk(settings: Settings) -> Check:
     "Free space beside the cache, and the size of the cache."
-    free, used = shutil.disk_usage(_nearest_folder(settings.cache)).free / 2**30, 0
+    free, used = shutil.disk_usage(nearest_folder(settings.cache)).free / 2**30, 0
     if settings.cache.is_dir():   # the feature store is a sparse file: its blocks count
         used = sum(path.lstat().st_blocks for path in settings.cache.rglob("*")
                    if path.is_file()) * 512 / 2**20

@@ -16,11 +16,12 @@ import matplotlib.pyplot as plt, nbformat, pandas as pd, papermill
 from tqdm import tqdm
 from ..data.corpora import load_corpora
 from ..evaluation.published import PAPERS, RESULTS
-from ..settings import Settings, StudyError, check_writable
+from ..files import check_writable, write_whole
+from ..settings import Settings, StudyError
 from ..site.reports import read_results
 from ..study.folders import folder_name, name_corpora
 from ..study.parameters import default_parameters, parse_parameters
-from ..study.runs import execute, find_notebook, run_paper, write_csv, write_whole
+from ..study.runs import execute, find_notebook, name_fault, run_paper, write_csv
 
 # %% ../../nbs/92_grids.ipynb #1f0c8b15
 def split_values(text: str) -> list[str]:
@@ -189,8 +190,7 @@ def _run_all(paper: str, values: dict[str, list[str]], fixed: dict[str, str], se
         say(f"{number + 1} of {total}: {label}; {time_left(number, total, time.monotonic() - start)}")
         try: made[shown] = run_paper(paper, fixed | dict(zip(values, combination)), settings)
         except StudyError as error: failed[label] = str(error)
-        except papermill.PapermillExecutionError as error:
-            failed[label] = f"{error.ename}: {error.evalue}".splitlines()[0]
+        except papermill.PapermillExecutionError as error: failed[label] = name_fault(error)
         if label in failed: say(f"{label} failed: {failed[label]}")
     return made, failed
 
@@ -208,7 +208,7 @@ def run_grid(paper: str,                   # its number, or the beginning of its
     values = grid_values(grid, fixed, defaults, notebook.name)
     if "corpora" not in defaults: raise StudyError(f"{notebook.stem} reads no corpora: it cannot be swept.")
     folder = settings.reports / "sweeps" / notebook.stem / sweep_name(values, fixed, defaults, settings.root)
-    check_writable(reports=folder)
+    check_writable(folder)
     for corpora in values.get("corpora", [fixed.get("corpora", defaults["corpora"])]):
         load_corpora(corpora, settings)
     made, failed = _run_all(paper, values, fixed, settings, say)

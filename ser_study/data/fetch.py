@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from urllib3.util import Retry
 from .audio import AUDIO_SUFFIXES, POINTER
 from .corpora import CORPORA
-from ..archives import CHUNK, UNREADABLE, ArchiveError, unpack
+from ..archives import CHUNK, UNREADABLE, describe_damage, ArchiveError, unpack
 from ..files import explain_disk
 from ..settings import Settings, StudyError, nearest
 
@@ -132,7 +132,8 @@ def _check_commit(archive: Path, commit: str):
     "`ArchiveError` unless the tar archive says that it was made from `commit`."
     try:
         with tarfile.open(archive) as file: found = file.pax_headers.get("comment")
-    except UNREADABLE as error: raise ArchiveError(f"{archive.name} cannot be read: {error}.") from None
+    except UNREADABLE as error:
+        raise ArchiveError(f"{archive.name} cannot be read: {describe_damage(error)}.") from None
     if found != commit: raise ArchiveError(f"{archive.name} was made from commit {found}, expected {commit}.")
 
 def _find_root(folder: Path) -> Path:

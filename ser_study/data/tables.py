@@ -59,6 +59,7 @@ def _read_rows(file, name: str) -> list[tuple[int, list[str]]]:   # (line, cells
         rows.append((line, _check_row(cells, width, f"{name}, line {line}")))
     return rows
 
+# %% ../../nbs/21b_tables.ipynb #21bc0de1
 def _check_header(header: list[str], columns: Iterable[str], name: str) -> None:
     "`StudyError` where a needed column is not there once."
     counts = {column: header.count(column) for column in columns}

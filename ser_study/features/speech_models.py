@@ -21,7 +21,7 @@ from ..data.audio import load_audio
 from .checkpoints import choose_device, fingerprint, pull
 from ..data.preparation import PREPARATION, prepare, segments
 from .whisper_weights import SIZES
-from .workers import attempt, once, over_processes
+from .workers import attempt, attempt_batch, once, over_processes
 from ..settings import StudyError, nearest
 
 # %% ../../nbs/35_speech_models.ipynb #64126e9e
@@ -255,6 +255,7 @@ def batched(encoder: SpeechEncoder,
         loaded = [attempt(partial(_read, encoder, folder), start + n, path)
                   for n, path in enumerate(paths[start:start + window])]
         yield from (pair for pair in loaded if isinstance(pair[1], StudyError))
-        good = [pair for pair in loaded if not isinstance(pair[1], StudyError)]
-        for batch in clip_batches([clip for _, clip in good], padding, encoder.batch_size):
-            yield from zip((good[n][0] for n in batch), _encode(encoder, folder, [good[n][1] for n in batch]))
+        good = [(position, paths[position], clip) for position, clip in loaded
+                if not isinstance(clip, StudyError)]
+        for batch in clip_batches([clip for _, _, clip in good], padding, encoder.batch_size):
+            yield from attempt_batch(partial(_encode, encoder, folder), [good[n] for n in batch])

@@ -105,22 +105,14 @@ class SentenceEncoder:
                              device=self.device, transformers=transformers.__version__,
                              torch=torch.__version__)
 
-    def _batches(self, texts: list[str]) -> tuple[transformers.BatchEncoding, list[list[int]]]:
-        "The tokens of each text, and the positions of each batch."
-        tokenizer, model = once(_load, self.checkpoint, self.untrained)
-        limit = _token_limit(self.checkpoint, tokenizer, model.config)
-        encoded = _tokenize(tokenizer, texts, limit, self.checkpoint)
-        order = sorted(range(len(texts)), key=lambda n: len(encoded["input_ids"][n]))
-        return encoded, [order[n:n + self.batch_size] for n in range(0, len(order), self.batch_size)]
-
     def deal(self, texts: list[str]) -> list[list[int]]:
         "The positions of each batch, the shortest texts first."
-        return self._batches(texts)[1]
+        return _batches(self, texts)[1]
 
     def compute(self, texts: list[str]) -> Iterator[tuple[int, np.ndarray]]:
         "Yields position and vector, in batches. `StudyError` at once if there is no such encoder."
         if not texts: return
-        encoded, batches = self._batches(texts)
+        encoded, batches = _batches(self, texts)
         tokenizer, model = once(_load, self.checkpoint, self.untrained)
         model = model.to(self.device).eval()
         for batch in batches:
@@ -137,6 +129,15 @@ def _tokenize(tokenizer: PreTrainedTokenizerBase, texts: list[str], limit: int,
         warnings.warn(f"{cut} of {len(texts)} texts are longer than the {limit} tokens that "
                       f"{Path(checkpoint).name} takes, and were cut there.")
     return encoded
+
+def _batches(encoder: SentenceEncoder,
+             texts: list[str]) -> tuple[transformers.BatchEncoding, list[list[int]]]:
+    "The tokens of each text, and the positions of each batch."
+    tokenizer, model = once(_load, encoder.checkpoint, encoder.untrained)
+    limit = _token_limit(encoder.checkpoint, tokenizer, model.config)
+    encoded, size = _tokenize(tokenizer, texts, limit, encoder.checkpoint), encoder.batch_size
+    order = sorted(range(len(texts)), key=lambda n: len(encoded["input_ids"][n]))
+    return encoded, [order[start:start + size] for start in range(0, len(order), size)]
 
 @torch.inference_mode()
 def _encode(encoder: SentenceEncoder, model: PreTrainedModel,

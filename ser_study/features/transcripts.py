@@ -22,7 +22,7 @@ from transformers import (AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer,
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from ..data.audio import load_audio
 from .checkpoints import choose_device, fingerprint, pull
-from .workers import attempt, once, over_processes
+from .workers import attempt, attempt_batch, once, over_processes
 from ..settings import StudyError, nearest
 
 # %% ../../nbs/33_transcripts.ipynb #795747e3
@@ -119,14 +119,15 @@ class Whisper:
 
     def _batches(self, paths: list[Path], folder: Path) -> Iterator:
         "As `compute`, in this process; clips are read as many at a time as a batch has windows."
+        transcribe = partial(_transcribe, folder=folder, language=self.language, device=self.device,
+                             at_once=self.batch_size)
         for start in range(0, len(paths), self.batch_size):
             loaded = [attempt(load_audio, start + n, path)
                       for n, path in enumerate(paths[start:start + self.batch_size])]
             yield from (pair for pair in loaded if isinstance(pair[1], StudyError))
-            good = [pair for pair in loaded if not isinstance(pair[1], StudyError)]
-            texts = _transcribe([signal for _, signal in good], folder, self.language, self.device,
-                                self.batch_size)
-            yield from zip((position for position, _ in good), texts)
+            good = [(position, paths[position], signal) for position, signal in loaded
+                    if not isinstance(signal, StudyError)]
+            if good: yield from attempt_batch(transcribe, good)
 
 # %% ../../nbs/33_transcripts.ipynb #966e4d40
 def _load_ctc(folder: Path, device: str) -> tuple:
@@ -134,11 +135,11 @@ def _load_ctc(folder: Path, device: str) -> tuple:
     return _load_parts(AutoModelForCTC, "CTC model", folder, device)
 
 @torch.inference_mode()
-def _decode(signals: list[np.ndarray], folder: Path, device: str) -> list[str]:
-    "Greedy transcripts of signals of one length."
+def _decode(signals: list[np.ndarray], folder: Path, device: str) -> list[np.ndarray]:
+    "Greedy transcripts (0-d arrays) of signals of one length."
     extractor, tokenizer, model = once(_load_ctc, folder, device)
     inputs = extractor(signals, sampling_rate=extractor.sampling_rate, return_tensors="pt").to(device)
-    return tokenizer.batch_decode(model(**inputs).logits.argmax(dim=-1))
+    return [np.array(text) for text in tokenizer.batch_decode(model(**inputs).logits.argmax(dim=-1))]
 
 # %% ../../nbs/33_transcripts.ipynb #0b66d73d
 class _CTCListener:
@@ -150,7 +151,7 @@ class _CTCListener:
 
     def listen(self, path: Path) -> np.ndarray:
         "The text (0-d array)."
-        return np.array(_decode([load_audio(path, self.rate)], self.folder, "cpu")[0])
+        return _decode([load_audio(path, self.rate)], self.folder, "cpu")[0]
 
 # %% ../../nbs/33_transcripts.ipynb #b587a761
 class CTC:
@@ -175,17 +176,17 @@ class CTC:
 
     def _batches(self, paths: list[Path], folder: Path, window: int = 1024) -> Iterator:
         "As `compute`, in this process; batches of clips of equal length, out of `window` clips at a time."
+        decode = partial(_decode, folder=folder, device=self.device)
         read = partial(load_audio, rate=once(_load_ctc, folder, self.device)[0].sampling_rate)
         for start in range(0, len(paths), window):
             loaded = [attempt(read, start + n, path) for n, path in enumerate(paths[start:start + window])]
             yield from (pair for pair in loaded if isinstance(pair[1], StudyError))
-            clips = sorted((pair for pair in loaded if not isinstance(pair[1], StudyError)),
-                           key=lambda pair: len(pair[1]))
-            for _, same in groupby(clips, key=lambda pair: len(pair[1])):
+            clips = sorted(((position, paths[position], signal) for position, signal in loaded
+                            if not isinstance(signal, StudyError)), key=lambda clip: len(clip[2]))
+            for _, same in groupby(clips, key=lambda clip: len(clip[2])):
                 same = list(same)
                 for batch in (same[n:n + self.batch_size] for n in range(0, len(same), self.batch_size)):
-                    positions, signals = zip(*batch)
-                    yield from zip(positions, map(np.array, _decode(list(signals), folder, self.device)))
+                    yield from attempt_batch(decode, batch)
 
 # %% ../../nbs/33_transcripts.ipynb #d863ca0c
 _UNITS = ("zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "

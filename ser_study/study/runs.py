@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FIT', 'WIDGET', 'KERNEL', 'find_notebook', 'about_corpora', 'complete', 'code_state', 'package_versions', 'hardware',
-           'measured', 'write_csv', 'run_folder', 'Run', 'clean_report', 'execute', 'run_paper', 'write_benchmark',
-           'run_benchmark']
+           'measured', 'write_csv', 'run_folder', 'Run', 'clean_report', 'name_fault', 'execute', 'run_paper',
+           'write_benchmark', 'run_benchmark']
 
 # %% ../../nbs/71_runs.ipynb #3634eef4
 import ast, contextlib, importlib.metadata, json, platform, re, threading, time
@@ -16,8 +16,8 @@ import nbformat, papermill, pandas as pd, psutil
 from nbclient.exceptions import DeadKernelError
 from ..data.corpora import CORPORA, load_corpora
 from ..files import DISK_ERRORS, DamageWarning, disk_error
-from ..files import write_together, write_whole
-from ..settings import Settings, StudyError, check_writable
+from ..files import check_writable, explain_disk, write_together, write_whole
+from ..settings import Settings, StudyError
 from ..features.store import text_key
 from ..features.cluster import connect
 from ..features.workers import DIED
@@ -174,7 +174,7 @@ class Run:
               predictions: pd.DataFrame | None,     # None where nothing was predicted
               fits: pd.DataFrame | None = None,     # the columns of FIT that it has are kept
               **facts) -> None:                     # of the study: corpora, checkpoints, seeds, defects ...
-        "Write results.csv, predictions.parquet, fits.csv and run.json: all of them or none."
+        "Write the tables and run.json, all or none. An older report, which shows other tables, goes."
         files = {"results.csv": _csv(results)}
         if fits is not None: files["fits.csv"] = _csv(fits[[name for name in FIT if name in fits]].round(3))
         if predictions is not None:
@@ -182,6 +182,7 @@ class Run:
         text = json.dumps(_record(self, facts), indent=1, ensure_ascii=False, default=str)
         files["run.json"] = text + "\n"
         write_together({self.folder / name: content for name, content in files.items()})
+        with explain_disk(self.folder): (self.folder / "report.ipynb").unlink(missing_ok=True)
 
 # %% ../../nbs/71_runs.ipynb #7bb62278
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -221,6 +222,11 @@ def _sentence(notebook: Path, error: papermill.PapermillExecutionError) -> Excep
         return disk_error(refused[3] or f"A file of {notebook.stem}", refused[2])
     return error
 
+def name_fault(error: papermill.PapermillExecutionError) -> str:
+    "A notebook's error in one line."
+    return f"{error.ename}: {error.evalue}".splitlines()[0]
+
+# %% ../../nbs/71_runs.ipynb #71e0ec01
 def execute(notebook: Path, parameters: dict, folder: Path, progress: bool = False):
     "The notebook, executed in a folder; `StudyError` where its process died, or stopped at an error of ours."
     try:
@@ -242,7 +248,7 @@ def execute(notebook: Path, parameters: dict, folder: Path, progress: bool = Fal
 # %% ../../nbs/71_runs.ipynb #d82b5f4a
 def _require_means(folder: Path, settings: Settings) -> None:
     "`StudyError` where reports cannot be written, or where no cluster answers."
-    check_writable(reports=folder)
+    check_writable(folder)
     if settings.scheduler: connect(settings.scheduler).close()
 
 def run_paper(paper: str,                # its number, or the beginning of its name

@@ -109,7 +109,7 @@ def test_read_only_ground(root, whole, tmpfs):
     os.system(f"cp -r {root}/cache/. {cache}")
     for disk in (cache, reports, home): disks.make_read_only(disk)
     code, said = run(root, SER_STUDY_REPORTS=str(reports))
-    assert code == 2 and "cannot be written (Read-only file system)" in said
+    assert code == 2 and "could not be written: Read-only file system" in said
     assert run(root, SER_STUDY_CACHE=str(cache), HOME=str(home))[0] == 0, "a complete cache is enough"
     assert results(root) == results(whole)
     code, said = run(root, "-p", "seeds=7", SER_STUDY_CACHE=str(cache))

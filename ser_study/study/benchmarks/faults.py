@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RATE', 'CODECS', 'NUMBERS', 'MARKS', 'KINDS', 'SECONDS', 'MEMORY', 'CALL', 'HONEST', 'good_recordings', 'good_tables',
-           'good_settings', 'good_archives', 'change', 'Kind', 'fuzz_here', 'fuzz', 'fuzz_all', 'list_faults',
-           'load_tried', 'describe_fuzzing']
+           'good_settings', 'good_archives', 'change', 'Kind', 'Overtime', 'fuzz_here', 'fuzz', 'fuzz_all',
+           'list_faults', 'load_tried', 'describe_fuzzing']
 
 # %% ../../../nbs/71f_benchmarks_faults.ipynb #6be8513b
 import io, json, resource, shutil, signal, struct, subprocess, sys, tarfile, tempfile, time, zipfile
@@ -93,16 +93,12 @@ class Kind(NamedTuple):
     good: Callable[[], list[tuple[str, bytes]]]
     read: Callable[[Path], object]
 
-def _read_settings(path: Path):
-    "Settings, as if the file were the project's."
-    return load_settings(path)
-
 def _unpack(path: Path):
     "Unpack beside the archive."
     return unpack(path, path.with_name("unpacked"))
 
 KINDS = {"recordings": Kind(good_recordings, load_audio), "tables": Kind(good_tables, read_table),
-         "settings": Kind(good_settings, _read_settings), "archives": Kind(good_archives, _unpack)}
+         "settings": Kind(good_settings, load_settings), "archives": Kind(good_archives, _unpack)}
 SECONDS = 10     # for one file
 MEMORY = 2**30   # bytes, beyond what the process had before
 
@@ -110,15 +106,17 @@ def _answer(read: Callable, path: Path) -> str:
     "read, refused, or what else became of a file."
     try: read(path)
     except StudyError as error:
+        if "MemoryError" in str(error): return "MemoryError"
         if "\n" in str(error): return "not one sentence"
         return "shows a folder" if str(path.parent) in str(error) else "refused"
     except BaseException as error: return type(error).__name__
     return "read"
 
 # %% ../../../nbs/71f_benchmarks_faults.ipynb #bebc400b
-def _overtime(*_):
-    "Called when a file has taken too long."
-    raise TimeoutError
+class Overtime(BaseException):
+    "A file has taken too long. Nothing that reads catches it."
+
+def _stop(*_): raise Overtime
 
 def _clear(folder: Path, keep: set[str]) -> bool:
     "Whether a reading left something in the folder, which is removed."
@@ -129,13 +127,13 @@ def _clear(folder: Path, keep: set[str]) -> bool:
 def fuzz_here(kind: str, count: int, seed: int, folder: Path) -> dict:   # outcomes, slowest_s, peak_mb
     "Read changed files in this process, whose memory is limited from here on."
     good, read = KINDS[kind].good(), KINDS[kind].read
-    keep, outcomes, slowest, peak = {path.name for path in folder.iterdir()}, Counter(), 0.0, 0
+    keep, outcomes, slowest = {path.name for path in folder.iterdir()}, Counter(), 0.0
     (folder / f"file{good[0][0]}").write_bytes(good[0][1])
     read(folder / f"file{good[0][0]}")   # loads what reading needs, before memory is limited
     _clear(folder, keep)
     limit = psutil.Process().memory_info().vms + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    signal.signal(signal.SIGALRM, _overtime)
+    signal.signal(signal.SIGALRM, _stop)
     for number in range(count):
         rng = np.random.default_rng([seed, number])
         suffix, content = good[rng.integers(len(good))]
@@ -146,12 +144,12 @@ def fuzz_here(kind: str, count: int, seed: int, folder: Path) -> dict:   # outco
         answer = _answer(read, path)
         signal.alarm(0)
         slowest = max(slowest, time.perf_counter() - start)
-        peak = max(peak, psutil.Process().memory_info().rss)
         left = _clear(folder, keep | {path.name})
         if left and answer == "refused": answer = "left something behind"
         outcomes[answer] += 1
         path.unlink()
-    return dict(outcomes=outcomes, slowest_s=slowest, peak_mb=peak / 2**20)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10   # of KB
+    return dict(outcomes=outcomes, slowest_s=slowest, peak_mb=peak)
 
 # %% ../../../nbs/71f_benchmarks_faults.ipynb #303d8a8f
 CALL = """import json, sys
@@ -164,7 +162,7 @@ def fuzz(kind: str,             # a key of KINDS
          count: int,            # files
          seed: int,
          ) -> pd.DataFrame:     # kind, answer, files, slowest_s, peak_mb: a row for each answer
-    "Read changed files in a process of its own; the answer `died` if it ends before its time."
+    "Read changed files in a process of its own; the answer `died: ...` if it ends before its time."
     with tempfile.TemporaryDirectory() as folder:
         for name in ("a.wav", "1.mp3"): (Path(folder) / name).touch()
         done = subprocess.run([sys.executable, "-c", CALL, kind, str(count), str(seed), folder],

@@ -52,6 +52,7 @@ def dialogue_defects(utterances: pd.DataFrame,   # dialogue, turn, start (s)
                           f"turn {turns.turn[back.idxmax()]} begins before the one ahead of it", False))
     return found
 
+# %% ../../../nbs/75a_conversations_data.ipynb #75a0aa01
 def usable_utterances(study: Study, reading: Reading) -> pd.DataFrame:
     "Utterances with words and, where there is sound, a recording. `StudyError` for two corpora, or no words."
     if reading.utterances.corpus.nunique() > 1:

@@ -146,7 +146,9 @@ class OfParts:
         if self.averaged > 1: self.identity = {**self.identity, "averaged": self.averaged}
 
     @property
-    def workers(self) -> int: return self.extractor.workers
+    def workers(self) -> int:
+        "Of the extractor."
+        return self.extractor.workers
 
     @workers.setter
     def workers(self, number: int): self.extractor.workers = number
