@@ -42,7 +42,7 @@ test: $(READY)
 
 test-faults: $(READY)
 	@echo "Running the long tests of faults"
-	@$(RUN) python -m pytest -m faults tests
+	@$(RUN) python -m pytest -m faults -n 2 --dist loadfile tests
 
 site: $(READY)
 	@echo "Building the site from reports/"

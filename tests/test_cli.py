@@ -3,7 +3,8 @@ import json, os, re, shutil, subprocess, sys
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, soundfile
 from committed import committed_reports
-from ser_study.settings import load_settings
+from papermill.exceptions import PapermillExecutionError
+from ser_study.settings import StudyError, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = shutil.which("ser-study", path=str(Path(sys.executable).parent))
@@ -219,14 +220,19 @@ def test_study_says_how_far_it_is_and_is_quiet(monkeypatch, capsys):
                                    for n, paper in enumerate(papers, 1)]
 
 
-def test_a_paper_that_lacks_a_model_does_not_stop_the_others(monkeypatch, capsys):
+UNFORESEEN = PapermillExecutionError(3, 4, "x = 1 / 0", "ZeroDivisionError", "division by zero\nin 04", [])
+SAID = {StudyError("Whisper base is not installed."): "  Whisper base is not installed.",
+        UNFORESEEN: "  ZeroDivisionError: division by zero, `ser-study run 02_femia2023_bimodal_conversation` "
+                    "shows where"}
+
+@pytest.mark.parametrize("error", SAID, ids=["lacks a model", "has a bug"])
+def test_a_paper_that_fails_does_not_stop_the_others(error, monkeypatch, capsys):
     import ser_study.study.runs
     from ser_study.commands import cli
-    from ser_study.settings import StudyError
     ran = []
 
     def run_paper(paper, texts, settings, progress):
-        if paper.startswith("02"): raise StudyError("Whisper base is not installed.")
+        if paper.startswith("02"): raise error
         ran.append(paper)
 
     monkeypatch.chdir(ROOT)
@@ -235,7 +241,7 @@ def test_a_paper_that_lacks_a_model_does_not_stop_the_others(monkeypatch, capsys
     monkeypatch.setattr(cli, "site", lambda: ran.append("site"))
     with pytest.raises(StudyError, match="Not run, for the reasons above: 02_"): cli.study()
     assert [name[:2] for name in ran] == ["01", "03", "04", "05", "si"]
-    assert "  Whisper base is not installed." in capsys.readouterr().out.splitlines()
+    assert SAID[error] in capsys.readouterr().out.splitlines()
 
 
 # What the tab key offers

@@ -125,6 +125,11 @@ def test_a_mistake_stops_before_any_run(clone, grid, fixed, said):
     assert told == [] and sorted(clone.rglob("*")) == before
 
 
+def test_a_notebook_without_corpora_is_not_swept():
+    with pytest.raises(StudyError, match="06_summary reads no corpora"):
+        run_grid("06", dict(example="05.4,05.1"), {}, load_settings())
+
+
 def test_the_study_is_quiet(clone):
     "One line for each paper, and no bar where no terminal shows it."
     code = "from ser_study.commands import cli; cli.site = lambda: None; cli.study()"

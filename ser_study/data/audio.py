@@ -102,7 +102,7 @@ def _make_signal(path: Path, rate: int) -> np.ndarray:
     _reject(path.name, signal, source_rate)
     if source_rate != rate:
         signal = soxr.resample(signal, source_rate, rate)
-        _check_peak(path.name, signal)   # it may have been out of bounds, or all above the new rate's half
+        _check_peak(path.name, signal)   # it may have gone out of bounds
     peak = np.abs(signal).max()
     if peak > PEAK: signal *= np.float32(PEAK) / peak
     return np.clip(signal, -PEAK, PEAK, out=signal)   # the product above may round up in the last bit

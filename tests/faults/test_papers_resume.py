@@ -1,13 +1,14 @@
 """Every paper's notebook on its demo corpora, killed at random moments and started again: it ends with the
-tables of a run that nothing happened to, byte for byte. Minutes for each paper: `pytest -k 05` takes one."""
-import random, signal, subprocess, time
+tables of a run that nothing happened to, byte for byte (measured time apart). Minutes for each paper:
+`pytest -k 05` takes one."""
+import hashlib, random, signal, subprocess, time
 from pathlib import Path
 import psutil, pytest
 from small_papers import SMALL, finish, report, start
 
 pytestmark = pytest.mark.faults
 WORDS = {"01": dict(transcripts="oracle")}   # nothing is recognised
-KILLS = 3
+KILLS = 2
 
 def kill(process: subprocess.Popen) -> None:
     "`kill -9` of the run alone: its kernel and workers work on until they notice."
@@ -16,8 +17,14 @@ def kill(process: subprocess.Popen) -> None:
     process.communicate()
     assert not psutil.wait_procs(family, timeout=10)[1], "kernel and workers end with the run"
 
-def tables(house: Path) -> dict[str, bytes]:
-    return {name: (report(house) / name).read_bytes() for name in ("results.csv", "predictions.parquet")}
+def results(house: Path) -> list[str]:
+    "The lines of results.csv but those of measured time: a fit that was killed is computed again."
+    lines = (report(house) / "results.csv").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if ",share of the time," not in line]
+
+def predictions(house: Path) -> str:
+    "A digest of predictions.parquet."
+    return hashlib.sha256((report(house) / "predictions.parquet").read_bytes()).hexdigest()
 
 @pytest.mark.parametrize("paper", SMALL)
 def test_killed_and_resumed_gives_the_same_tables(paper, tmp_path):
@@ -29,5 +36,6 @@ def test_killed_and_resumed_gives_the_same_tables(paper, tmp_path):
         try: process.wait(rng.uniform(.15, .7) * whole)
         except subprocess.TimeoutExpired: kill(process)
     finish(start(paper, tmp_path / "killed", **words))
-    assert tables(tmp_path / "killed") == tables(tmp_path / "whole")
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
+    assert predictions(tmp_path / "killed") == predictions(tmp_path / "whole")
     assert not list((tmp_path / "killed").rglob("*.part"))
