@@ -222,8 +222,8 @@ def test_study_says_how_far_it_is_and_is_quiet(monkeypatch, capsys):
 
 UNFORESEEN = PapermillExecutionError(3, 4, "x = 1 / 0", "ZeroDivisionError", "division by zero\nin 04", [])
 SAID = {StudyError("Whisper base is not installed."): "  Whisper base is not installed.",
-        UNFORESEEN: "  ZeroDivisionError: division by zero, `ser-study run 02_femia2023_bimodal_conversation` "
-                    "shows where"}
+        UNFORESEEN: "  ZeroDivisionError: division by zero, "
+                    "`ser-study run 02_femia2023_bimodal_conversation` shows where"}
 
 @pytest.mark.parametrize("error", SAID, ids=["lacks a model", "has a bug"])
 def test_a_paper_that_fails_does_not_stop_the_others(error, monkeypatch, capsys):
