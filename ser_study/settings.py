@@ -55,7 +55,7 @@ class Settings:
     profile: str                   # demo: nothing is downloaded; paper: the published checkpoints
     workers: int                   # processes or threads, one core each
     device: str                    # auto, cpu or cuda
-    scheduler: str                 # tcp://host:port of a Dask scheduler; empty: fits run on this machine
+    scheduler: str                 # tcp://host:port of a Dask scheduler; empty: this machine computes
     checkpoints: dict[str, str]    # role -> "repository@revision"
 
 # %% ../nbs/10_settings.ipynb #ff2a1158

@@ -91,8 +91,10 @@ def describe_parameters(paper: str, settings: Settings) -> str:
 def run(paper: Paper, parameters: Parameters = [], grid: Grid = [],
         list_: Annotated[bool, typer.Option(
             "--list", help="print the paper's parameters, and run nothing")] = False,
+        workers: Annotated[int, typer.Option(
+            help="cores of this machine, instead of `workers` in settings.ini")] = 0,
         scheduler: Annotated[str, typer.Option(
-            help="tcp://host:port of a Dask scheduler that computes the fits")] = "",
+            help="tcp://host:port of a Dask scheduler that computes features and fits")] = "",
         ) -> None:
     """Run a paper's notebook. Features and fits that an earlier run kept are not computed again.
 
@@ -103,7 +105,9 @@ def run(paper: Paper, parameters: Parameters = [], grid: Grid = [],
     ser-study run 04 --grid seed=1,2,3 --grid p=0.2,0.4          six runs and a page on what moved
     ser-study run 05 --grid 'corpora=ravdess,crema_d;nemo'       two runs: semicolons, as a value holds commas
     """
-    if scheduler: os.environ["SER_STUDY_SCHEDULER"] = scheduler   # the notebook's own process reads it
+    # the notebook's own process reads them
+    if workers: os.environ["SER_STUDY_WORKERS"] = str(workers)
+    if scheduler: os.environ["SER_STUDY_SCHEDULER"] = scheduler
     settings, texts = load_settings(), split_parameters(parameters)
     grids = split_parameters(grid, "--grid")
     if list_: typer.echo(describe_parameters(paper, settings))

@@ -202,8 +202,9 @@ def _work_far(function: Callable, position: int, job: _Job, arrays: dict) -> tup
 def _over_cluster(function: Callable, jobs: list[_Job], scheduler: str) -> Iterator[tuple]:
     "The jobs on a cluster; an array that several of them share is sent once."
     bare = [job._replace(task=replace(job.task, arrays={})) for job in jobs]
+    label = "GPU" if jobs[0].task.configuration.get("device") == "cuda" else ""
     return over_cluster(functools.partial(_work_far, function), bare, scheduler, lambda job: job.name,
-                        [job.task.arrays for job in jobs])
+                        [job.task.arrays for job in jobs], label)
 
 def _spread(function: Callable, jobs: list[_Job], workers: int, scheduler: str) -> Iterator[tuple]:
     "Position and fit of each job, in any order; `ProcessDied` for one that killed its process."
