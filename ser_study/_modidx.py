@@ -2717,6 +2717,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                       'ser_study/study/conversations/data.py'),
                                                     'ser_study.study.conversations.data._usable_texts': ( 'conversations_data.html#_usable_texts',
                                                                                                           'ser_study/study/conversations/data.py'),
+                                                    'ser_study.study.conversations.data._validated': ( 'conversations_data.html#_validated',
+                                                                                                       'ser_study/study/conversations/data.py'),
                                                     'ser_study.study.conversations.data.choose_seeds': ( 'conversations_data.html#choose_seeds',
                                                                                                          'ser_study/study/conversations/data.py'),
                                                     'ser_study.study.conversations.data.control_shares': ( 'conversations_data.html#control_shares',

@@ -1,6 +1,6 @@
 """A study of seconds, for tests that kill it, fill its disk or take its folders away: a paper's notebook with
 a feature store, fits in two processes, and a run, in a checkout of its own."""
-import os, signal, subprocess, sys, time
+import functools, os, signal, subprocess, sys, time
 from pathlib import Path
 import nbformat, psutil
 
@@ -20,7 +20,7 @@ seconds = 0.2      # of each fit, and of each ten features
 deadly = 0         # the seed of a fit that kills its process
 """
 DEFINITIONS = """
-import os, signal, time
+import functools, os, signal, time
 import numpy as np, pandas as pd
 from ser_study.features.store import FeatureStore, extract, text_key
 from ser_study.settings import load_settings
@@ -77,8 +77,10 @@ def start(root: Path, *options: str, **environment: str) -> subprocess.Popen:
              for name in ("SER_STUDY_CACHE", "SER_STUDY_REPORTS")}
     command = [str(Path(sys.executable).with_name("ser-study")), "run", "09", *options]
     settings = {**os.environ, **house, "TMPDIR": str(temporary), **environment}
+    # where the tests run in the background, SIGINT is ignored, and so it would be here
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen(command, cwd=root, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            text=True, start_new_session=True)
+                            text=True, start_new_session=True, preexec_fn=heed)
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str]:

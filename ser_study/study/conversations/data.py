@@ -21,7 +21,7 @@ from ...protocol.audit import Leakage, audit_leakage
 from ...protocol.dialogues import (HISTORIES, history_shares, places_in_dialogues, replaced_history,
                                           windows)
 from ...protocol.splits import (Split, describe_splits, grouped_folds, grouped_split, named_split,
-                                       purge_split)
+                                       purge_split, set_aside)
 from ...settings import StudyError
 from ..essay import Study, result
 
@@ -191,6 +191,11 @@ def _own_split(talks: Conversations, seed: int) -> list[Split]:
         return named_split(sides, ["dev"] if "dev" in set(sides) else [], ["test"])
     return grouped_split(talks.labels[talks.scored], units, seed, SHARES)
 
+def _validated(split: Split, talks: Conversations, seed: int) -> Split:
+    "The split; where it has no rows to validate on, units of its training side are set aside."
+    if len(split.validation): return split
+    return set_aside(split, talks.units, VALIDATION, seed)
+
 def _drawn_folds(talks: Conversations, folds: int, seed: int) -> list[Split]:
     "Folds of whole units, without training on a script that is tested."
     units = talks.units[talks.scored]
@@ -198,7 +203,7 @@ def _drawn_folds(talks: Conversations, folds: int, seed: int) -> list[Split]:
     named = [replace(split, name=f"fold {number} of {len(drawn)}, seed {seed}")
              for number, split in enumerate(_renumber(drawn, talks.scored), 1)]
     scripts = talks.clips.script.to_numpy(dtype=object)
-    return [purge_split(split, scripts) for split in named]
+    return [_validated(purge_split(split, scripts), talks, seed) for split in named]
 
 # %% ../../../nbs/75a_conversations_data.ipynb #c4f9657d
 PAPER_SEEDS = (42, 77)   # of the paper's two runs
@@ -212,7 +217,8 @@ def make_splits(talks: Conversations, seeds: list[int],
                 folds: int,   # of the corrected protocol; one for each unit where there are fewer
                 ) -> dict[str, dict[int, list[Split]]]:
     "Protocol -> seed -> its splits: the same one for all seeds of `paper`, folds of its own in `corrected`."
-    own = _renumber(_own_split(talks, seeds[0]), talks.scored)
+    own = [_validated(split, talks, seeds[0])
+           for split in _renumber(_own_split(talks, seeds[0]), talks.scored)]
     return dict(paper={seed: own for seed in seeds},
                 corrected={seed: _drawn_folds(talks, folds, seed) for seed in seeds})
 
