@@ -105,8 +105,7 @@ def run(paper: Paper, parameters: Parameters = [], grid: Grid = [],
     ser-study run 04 --grid seed=1,2,3 --grid p=0.2,0.4          six runs and a page on what moved
     ser-study run 05 --grid 'corpora=ravdess,crema_d;nemo'       two runs: semicolons, as a value holds commas
     """
-    # the notebook's own process reads them
-    if workers: os.environ["SER_STUDY_WORKERS"] = str(workers)
+    if workers: os.environ["SER_STUDY_WORKERS"] = str(workers)   # the notebook's own process reads them
     if scheduler: os.environ["SER_STUDY_SCHEDULER"] = scheduler
     settings, texts = load_settings(), split_parameters(parameters)
     grids = split_parameters(grid, "--grid")
