@@ -2036,6 +2036,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                       'ser_study/study/benchmarks/scale.py'),
                                                   'ser_study.study.benchmarks.scale.measure_growth': ( 'benchmarks_scale.html#measure_growth',
                                                                                                        'ser_study/study/benchmarks/scale.py'),
+                                                  'ser_study.study.benchmarks.scale.one_against_two': ( 'benchmarks_scale.html#one_against_two',
+                                                                                                        'ser_study/study/benchmarks/scale.py'),
                                                   'ser_study.study.benchmarks.scale.plan': ( 'benchmarks_scale.html#plan',
                                                                                              'ser_study/study/benchmarks/scale.py'),
                                                   'ser_study.study.benchmarks.scale.size_of_store': ( 'benchmarks_scale.html#size_of_store',

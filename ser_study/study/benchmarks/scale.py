@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['grow', 'time_manifest', 'write_changed', 'measure_apart', 'measure_growth', 'size_of_store', 'time_store', 'Fresh',
-           'extract_again', 'make_tasks', 'fit_again', 'dask', 'plan', 'describe_scale']
+           'extract_again', 'make_tasks', 'fit_again', 'one_against_two', 'dask', 'plan', 'describe_scale']
 
 # %% ../../../nbs/71g_benchmarks_scale.ipynb #71aa0003
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 import joblib, numpy as np, pandas as pd, psutil, soundfile
@@ -21,6 +21,7 @@ from ...protocol.audit import audit_leakage
 from ...protocol.splits import grouped_folds
 from ..fits import Task, run_fits
 from ..runs import measured
+from ..timing import compare_speeds, race
 
 # %% ../../../nbs/71g_benchmarks_scale.ipynb #71aa0006
 def grow(utterances: pd.DataFrame,   # of a corpus: utterance, speaker ...
@@ -116,6 +117,7 @@ class Fresh:
     "Folders that are new at each call."
     def __init__(self, folder: Path): self.folder, self.count = folder, 0
     def __call__(self) -> Path:
+        "The next one."
         self.count += 1
         return self.folder / str(self.count)
 
@@ -135,6 +137,13 @@ def make_tasks(count: int) -> list[Task]:
 def fit_again(tasks: list[Task], fresh: Fresh, workers: int, scheduler: str = "") -> None:
     "Compute all fits into a new folder."
     run_fits(fit_mlp, tasks, fresh(), workers, scheduler)
+
+def one_against_two(what: str,      # what is computed
+                    repeats: int,   # counted rounds
+                    one: Callable, two: Callable) -> pd.DataFrame:   # as `compare_speeds`
+    "By which factor two workers are faster than one; 1.8 is wanted."
+    costs, _ = race(repeats, two=two, one=one)
+    return compare_speeds(costs, what, "two", {"one": 1.8}, "the same by test")
 
 @contextmanager
 def dask(workers: int) -> Iterator[str]:   # the scheduler's address
