@@ -123,7 +123,8 @@ class Fresh:
 
 def extract_again(extractor, items: list, fresh: Fresh, scheduler: str = "") -> None:
     "Compute all values into a new store."
-    if scheduler: extractor = OnCluster(extractor, scheduler, dict.fromkeys(items, 5.))
+    if scheduler:
+        extractor = OnCluster(extractor, scheduler, {item: soundfile.info(item).duration for item in items})
     _fill_new(extractor, items, fresh())
 
 def make_tasks(count: int) -> list[Task]:
