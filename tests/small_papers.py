@@ -1,6 +1,6 @@
 """The five papers' notebooks as small as they run: parameters for tests that care for a paper's way through,
 not for its results."""
-import os, subprocess, sys
+import hashlib, os, subprocess, sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,3 +34,7 @@ def report(house: Path) -> Path:
     assert {path.name for path in folder.iterdir()} == {"report.ipynb", "results.csv", "run.json", "fits.csv",
                                                         "predictions.parquet", "figures"}
     return folder
+
+def digest(house: Path, name: str) -> str:
+    "Of a file of the house's one run."
+    return hashlib.sha256((report(house) / name).read_bytes()).hexdigest()

@@ -146,12 +146,13 @@ class _CTCListener:
     "One clip at a time, in a worker process."
     def __init__(self, folder: Path): self.folder = folder
     def __call__(self, position: int, path: Path) -> tuple[int, np.ndarray | StudyError]:
-        self.rate = once(_load_ctc, self.folder, "cpu")[0].sampling_rate   # Hz
+        once(_load_ctc, self.folder, "cpu")   # a wrong model stops before any clip
         return attempt(self.listen, position, path)
 
     def listen(self, path: Path) -> np.ndarray:
         "The text (0-d array)."
-        return _decode([load_audio(path, self.rate)], self.folder, "cpu")[0]
+        rate = once(_load_ctc, self.folder, "cpu")[0].sampling_rate
+        return _decode([load_audio(path, rate)], self.folder, "cpu")[0]
 
 # %% ../../nbs/33_transcripts.ipynb #b587a761
 class CTC:

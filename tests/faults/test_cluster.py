@@ -21,12 +21,11 @@ def tasks(deadly: int = 0, seconds: float = .1) -> list[Task]:
 def kept(folder: Path) -> int: return len(list(folder.glob("*.parquet")))
 
 def test_a_deadly_fit_is_named_when_the_others_are_kept(tmp_path):
-    options = dict(processes=True, dashboard_address=None, protocol="tcp", host="127.0.0.1")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster:
+    with clusters.local_cluster(2) as address:
         with pytest.raises(StudyError, match="^1 of 8 fits could not be .*'seed': 3.*: the process"):
-            run_fits(die, tasks(deadly=3), tmp_path, scheduler=cluster.scheduler_address)
+            run_fits(die, tasks(deadly=3), tmp_path, scheduler=address)
         assert kept(tmp_path) == 7
-        assert len(run_fits(die, tasks(), tmp_path, scheduler=cluster.scheduler_address)) == 8
+        assert len(run_fits(die, tasks(), tmp_path, scheduler=address)) == 8
 
 @pytest.fixture
 def cluster(tmp_path):

@@ -1,10 +1,10 @@
 """Every paper's notebook on its demo corpora, killed at random moments and started again: it ends with the
 tables of a run that nothing happened to, byte for byte (measured time apart). Minutes for each paper:
 `pytest -k 05` takes one."""
-import hashlib, random, signal, subprocess, time
+import random, signal, subprocess, time
 from pathlib import Path
 import psutil, pytest
-from small_papers import SMALL, finish, report, start
+from small_papers import SMALL, digest, finish, report, start
 
 pytestmark = pytest.mark.faults
 WORDS = {"01": dict(transcripts="oracle")}   # nothing is recognised
@@ -22,10 +22,6 @@ def results(house: Path) -> list[str]:
     lines = (report(house) / "results.csv").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if ",share of the time," not in line]
 
-def predictions(house: Path) -> str:
-    "A digest of predictions.parquet."
-    return hashlib.sha256((report(house) / "predictions.parquet").read_bytes()).hexdigest()
-
 @pytest.mark.parametrize("paper", SMALL)
 def test_killed_and_resumed_gives_the_same_tables(paper, tmp_path):
     began, rng, words = time.monotonic(), random.Random(paper), WORDS.get(paper, {})
@@ -37,5 +33,6 @@ def test_killed_and_resumed_gives_the_same_tables(paper, tmp_path):
         except subprocess.TimeoutExpired: kill(process)
     finish(start(paper, tmp_path / "killed", **words))
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
-    assert predictions(tmp_path / "killed") == predictions(tmp_path / "whole")
+    killed, whole = (digest(tmp_path / house, "predictions.parquet") for house in ("killed", "whole"))
+    assert killed == whole
     assert not list((tmp_path / "killed").rglob("*.part"))
