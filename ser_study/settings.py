@@ -54,7 +54,8 @@ class Settings:
     reports: Path                  # <paper>/<run>/
     profile: str                   # demo: nothing is downloaded; paper: the published checkpoints
     workers: int                   # processes or threads, one core each
-    device: str                    # auto, cpu or cuda
+    device: str                    # of encoders and recognisers: auto, cpu or cuda
+    fit_device: str                # of networks in training: auto, cpu or cuda
     scheduler: str                 # tcp://host:port of a Dask scheduler; empty: this machine computes
     checkpoints: dict[str, str]    # role -> "repository@revision"
 
@@ -113,6 +114,7 @@ def _parse(text: dict, root: Path, checkpoints: dict, where: str) -> Settings:
                     profile=_choice("profile", text["profile"], PROFILES, where),
                     workers=_number("workers", text["workers"], WORKERS, where),
                     device=_choice("device", text["device"], DEVICES, where),
+                    fit_device=_choice("fit_device", text["fit_device"], DEVICES, where),
                     scheduler=_address("scheduler", text["scheduler"], where), checkpoints=checkpoints)
 
 # %% ../nbs/10_settings.ipynb #77d3abdc

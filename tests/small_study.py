@@ -12,6 +12,7 @@ reports = reports
 profile = demo
 workers = 2
 device = cpu
+fit_device = cpu
 scheduler =
 """
 PARAMETERS = """

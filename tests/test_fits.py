@@ -1,6 +1,7 @@
 "Fits: killed and resumed, two runs at once, spread over processes and a Dask cluster."
 import signal, subprocess, sys, time
-import numpy as np, pandas as pd, pytest
+import numpy as np, pandas as pd, pytest, torch
+from ser_study.features.checkpoints import choose_device
 from ser_study.settings import StudyError
 from ser_study.study.clustering.fits import fit_clusters
 from ser_study.study.fits import Task, array_fingerprint, run_fits, task_key
@@ -76,6 +77,13 @@ def test_dask_cluster_gives_what_one_process_gives(tasks, tmp_path):
 def test_no_scheduler_is_one_sentence(tasks, tmp_path):
     with pytest.raises(StudyError, match="No Dask scheduler answers at tcp://127.0.0.1:9"):
         run_fits(noisy, tasks, tmp_path, scheduler="tcp://127.0.0.1:9")
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_fit_for_a_gpu_is_refused_where_there_is_none(tmp_path):
+    "Trainer would take the processor without a word. The machine that asks need not be the one that trains."
+    task = Task(dict(seed=1, device=choose_device("cuda")), dict(X=np.arange(3.)))
+    with pytest.raises(StudyError, match="PyTorch finds no GPU here"): run_fits(noisy, [task], tmp_path)
+    assert not list(tmp_path.iterdir())
 
 FULL = """
 import resource, sys

@@ -166,7 +166,7 @@ def key_of(monkeypatch, found: Samples, split: Split, configuration: dict, seed:
     monkeypatch.setattr(network_fits, "predict_all", stop)
     with pytest.raises(Asked) as asked:
         fit_networks(found.sequences, found.targets, {"name": configuration}, [split], [seed],
-                     load_settings(device=device))
+                     load_settings(fit_device=device))
     function, (task,) = asked.value.args
     assert function is fit_network
     return task_key("code", task)

@@ -179,9 +179,10 @@ def check_gpu(settings: Settings) -> Check:
         bf16 = "yes" if torch.cuda.is_bf16_supported() else "no"
         unused = "; not used, device = cpu" if settings.device == "cpu" else ""
         return Check("GPU", "ok", f"{torch.cuda.get_device_name(0)}, {size:.0f} GB, bf16: {bf16}{unused}")
-    if settings.device == "cuda":
-        return Check("GPU", "missing", "settings.ini asks for one (device = cuda), and PyTorch finds none",
-                     "set device = auto in settings.ini", True)
+    asked = [name for name in ("device", "fit_device") if getattr(settings, name) == "cuda"]
+    if asked and not settings.scheduler:
+        found = f"settings.ini asks for one ({asked[0]} = cuda), and PyTorch finds none"
+        return Check("GPU", "missing", found, f"set {asked[0]} = auto in settings.ini", True)
     return Check("GPU", "ok", "none: the processor computes everything, as in the reference runs")
 
 def check_browser() -> Check:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers import (AutoConfig, AutoFeatureExtractor, AutoModel, FeatureExtractionMixin,
                           PreTrainedModel, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor)
 from ..data.audio import load_audio
-from .checkpoints import choose_device, fingerprint, pull
+from .checkpoints import choose_device, fingerprint, pull, require_device
 from ..data.preparation import PREPARATION, prepare, segments
 from .whisper_weights import SIZES
 from .workers import attempt, attempt_batch, once, over_processes
@@ -178,6 +178,7 @@ class SpeechEncoder:
     def compute(self, paths: list[Path]) -> Iterator[tuple[int, np.ndarray | StudyError]]:
         """Yields position and array, or why there is none, when a clip is done. `StudyError` at once if there
         is no such encoder."""
+        require_device(self.device)
         folder = self.checkpoint if self.checkpoint in UNTRAINED else str(pull(self.checkpoint))
         if self.device == "cpu": yield from over_processes(_Listener(self, folder), paths, self.workers)
         else: yield from batched(self, folder, paths)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import transformers
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from .checkpoints import choose_device, fingerprint, pull
+from .checkpoints import choose_device, fingerprint, pull, require_device
 from .models import checkpoint_of
 from .universal_sentences import UniversalSentenceEncoder
 from .workers import once
@@ -112,6 +112,7 @@ class SentenceEncoder:
     def compute(self, texts: list[str]) -> Iterator[tuple[int, np.ndarray]]:
         "Yields position and vector, in batches. `StudyError` at once if there is no such encoder."
         if not texts: return
+        require_device(self.device)
         encoded, batches = _batches(self, texts)
         tokenizer, model = once(_load, self.checkpoint, self.untrained)
         model = model.to(self.device).eval()

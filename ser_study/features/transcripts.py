@@ -21,7 +21,7 @@ from transformers import (AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer,
                           WhisperForConditionalGeneration)
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from ..data.audio import load_audio
-from .checkpoints import choose_device, fingerprint, pull
+from .checkpoints import choose_device, fingerprint, pull, require_device
 from .workers import attempt, attempt_batch, once, over_processes
 from ..settings import StudyError, nearest
 
@@ -112,6 +112,7 @@ class Whisper:
     def compute(self, paths: list[Path]) -> Iterator[tuple[int, np.ndarray | StudyError]]:
         """Yields the position and the text (0-d array), or why there is none, when a clip is done.
         `StudyError` at once if there is no such model."""
+        require_device(self.device)
         folder = pull(self.checkpoint)
         if self.device == "cpu":
             yield from over_processes(_WhisperListener(folder, self.language), paths, self.workers)
@@ -171,6 +172,7 @@ class CTC:
     def compute(self, paths: list[Path]) -> Iterator[tuple[int, np.ndarray | StudyError]]:
         """Yields the position and the text (0-d array), or why there is none, when a clip is done.
         `StudyError` at once if there is no such model."""
+        require_device(self.device)
         folder = pull(self.checkpoint)
         if self.device == "cpu": yield from over_processes(_CTCListener(folder), paths, self.workers)
         else: yield from self._batches(paths, folder)

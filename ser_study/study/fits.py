@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FUNCTIONS', 'Task', 'Fit', 'canonical_source', 'code_fingerprint', 'array_fingerprint', 'task_key', 'verify_fits',
-           'run_fits', 'Predictions', 'join_predictions', 'predict_all']
+           'run_fits', 'name_place', 'Predictions', 'join_predictions', 'predict_all']
 
 # %% ../../nbs/70_fits.ipynb #0b2d47ae
 import ast, functools, hashlib, importlib.metadata, inspect, json, textwrap, time, types, warnings
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np, pandas as pd, psutil, pyarrow as pa, pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
+from ..features.checkpoints import require_device
 from ..features.cluster import over_cluster
 from ..features.workers import ProcessDied, over_processes
 from ..files import DamageWarning, write_whole
@@ -30,7 +31,7 @@ class Task:
 class Fit(NamedTuple):
     "What a task returned, and what it cost."
     table: pd.DataFrame   # predictions, labels of clusters, intervals ...
-    facts: dict           # plain data about the whole, with wall_s, cpu_s (seconds) and rss_mb (MB)
+    facts: dict           # plain data about the whole, with wall_s, cpu_s (seconds), rss_mb (MB) and gpu
 
 # %% ../../nbs/70_fits.ipynb #dbe0825d
 def _digest(content: bytes) -> str:
@@ -172,14 +173,21 @@ def verify_fits(folder: Path) -> list[Path]:
     return [path for path in tqdm(files, desc="fits", delay=2) if _kept(path) is None]
 
 # %% ../../nbs/70_fits.ipynb #4f2137c4
+def _gpu(device: str) -> str:   # cuda, or anything else
+    "The GPU that a fit runs on, with the PyTorch that drives it; empty for a processor."
+    if device != "cuda": return ""
+    import torch
+    return f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}"
+
 def _run(function: Callable, task: Task, path: Path) -> Fit:
     "One fit: computed, with a note of what it cost, and kept; unless another run has kept it meanwhile."
     if (kept := _kept(path)) is not None: return kept
+    require_device(device := task.configuration.get("device", "cpu"))
     wall, cpu = time.perf_counter(), time.process_time()
     with threadpool_limits(1):   # the last bits of a sum depend on the number of threads
         table, facts = function(**task.arrays, **task.configuration)
     cost = dict(wall_s=time.perf_counter() - wall, cpu_s=time.process_time() - cpu,
-                rss_mb=psutil.Process().memory_info().rss / 2**20)
+                rss_mb=psutil.Process().memory_info().rss / 2**20, gpu=_gpu(device))
     fit = Fit(table, json.loads(json.dumps({**facts, **cost})))   # the same whether computed or read
     _keep(fit, path)
     return fit
@@ -246,6 +254,11 @@ def run_fits(function: Callable,             # exported; returns a table and a d
     return [fits[path] for path in paths]
 
 # %% ../../nbs/70_fits.ipynb #585e8775
+def name_place(fits: pd.DataFrame) -> str:   # their facts
+    "Where fits were computed, for a sentence on their costs."
+    names = {gpu or "one core" for gpu in fits.gpu}
+    return f"on {' or '.join(sorted(names))}"
+
 class Predictions(NamedTuple):
     "Predictions of many fits in one table, and the facts of each fit."
     table: pd.DataFrame   # configuration, split, seed, and the columns of the fits' own tables

@@ -105,7 +105,7 @@ def fit_networks(sequences: dict[str, list[np.ndarray]],      # modality -> n of
                  description: str = "fits",
                  ) -> Predictions:       # table: configuration, split, seed, row, p_0 ...
     "Predictions of every configuration on every split with every seed, computed where they are not kept."
-    packed, device, tasks = _pack_all(sequences), choose_device(settings.device), {}
+    packed, device, tasks = _pack_all(sequences), choose_device(settings.fit_device), {}
     for seed, split, name in product(seeds, splits, configurations):
         configuration = {**DEFAULTS, **configurations[name], "device": device, "seed": seed}
         tasks[name, split.name, seed] = _task(configuration, split, targets, packed)

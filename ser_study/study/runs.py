@@ -132,7 +132,7 @@ def _record(run, facts: dict) -> dict:
     "The content of run.json; `facts` come last."
     shown = dict(run.parameters)
     if "corpora" in shown: shown["corpora"] = public_corpora(shown["corpora"])
-    settings = {name: getattr(run.settings, name) for name in ("profile", "workers", "device")}
+    settings = {name: getattr(run.settings, name) for name in ("profile", "workers", "device", "fit_device")}
     return dict(paper=run.paper, run=run.name, parameters=shown, settings=settings,
                 **code_state(run.settings.root), started=run.started, packages=package_versions(),
                 hardware=hardware(), stages=run.stages, assumptions=run.assumptions, **facts)
@@ -144,7 +144,7 @@ def run_folder(notebook: Path, parameters: dict, settings: Settings) -> Path:
     return settings.reports / notebook.stem / name
 
 # %% ../../nbs/71_runs.ipynb #7f194e49
-FIT = ("protocol", "configuration", "conv_length", "split", "seed", "wall_s", "cpu_s", "rss_mb")   # fits.csv
+FIT = ("protocol", "configuration", "conv_length", "split", "seed", "wall_s", "cpu_s", "rss_mb", "gpu")
 
 class Run:
     "One run of a paper's notebook. `StudyError` for a parameter that is not allowed."

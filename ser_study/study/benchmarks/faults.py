@@ -50,7 +50,7 @@ def good_tables() -> list[tuple[str, bytes]]:
 def good_settings() -> list[tuple[str, bytes]]:
     "A settings.ini."
     lines = ("[study]", "corpora = data", "cache = .cache", "reports = reports", "profile = demo",
-             "workers = 2", "device = auto", "scheduler =", "[checkpoints]",
+             "workers = 2", "device = auto", "fit_device = auto", "scheduler =", "[checkpoints]",
              "bert = google-bert/bert-base-uncased@86b5e09")
     return [(".ini", "\n".join(lines).encode())]
 

@@ -187,7 +187,7 @@ def fit_conversations(
     tasks = {}
     for seed, split, (label, (name, length)) in product(seeds, splits, names.items()):
         configuration = {**CONVERSATION, **configurations[name], "conv_length": length,
-                         "device": choose_device(settings.device), "seed": seed}
+                         "device": choose_device(settings.fit_device), "seed": seed}
         tasks[label, split.name, seed] = _task(configuration, split, shared, packed, second)
     table, fits = predict_all(fit_conversation, tasks, settings, description)
     table["configuration"], table["conv_length"] = zip(*table.configuration.map(names))

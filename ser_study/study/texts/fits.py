@@ -45,7 +45,7 @@ def _tasks(kind: str,                    # a key of KINDS: configurations that n
            ) -> dict[tuple[str, str, int], Task]:
     "(configuration, split, seed) -> the task of one fit, for all configurations of a kind."
     chosen = {name: c for name, c in configurations.items() if kind in c}
-    device = choose_device(settings.device)
+    device = choose_device(settings.fit_device)
     checkpoints = {c["checkpoint"] for c in chosen.values() if "checkpoint" in c}
     contents = {checkpoint: checkpoint_contents(checkpoint) for checkpoint in checkpoints}
     arrays = {name: _arrays(kind, texts, configuration) for name, configuration in chosen.items()}
