@@ -1,6 +1,5 @@
-"Fits: killed and resumed, kept apart in the cache, blind to test rows, and the same in every batch."
-import inspect, os, subprocess, sys
-from pathlib import Path
+"Fits: kept apart in the cache, blind to test rows, and the same in every batch."
+import inspect
 import numpy as np, pandas as pd, pytest, torch
 from torch.nn import functional
 from transformers import set_seed
@@ -90,69 +89,6 @@ def test_the_loss_is_torchs(weighted):
     torch.testing.assert_close(loss, (divergence * weights).sum() / (soft * weights).sum())
     tripled = soft_label_loss(logits, soft, 3 * weights)
     torch.testing.assert_close(tripled, loss, msg="only the proportions of the weights count")
-
-
-# Killed and resumed
-
-KINDS = {   # network, recipe, the epoch it is killed after
-    "validated": ("MCSAN", Recipe(epochs=8, batch_size=16, learning_rate=.01, plateau=.5), 3),
-    "paper": ("MCSAN", Recipe(epochs=8, batch_size=16, learning_rate=.01, group_by_length=False), 5),
-    "equal updates": ("MCSAN", Recipe(epochs=8, batch_size=8, learning_rate=.01, monitor="UA", updates=2), 4),
-    "patient": ("BiLSTM", Recipe(epochs=12, batch_size=64, learning_rate=0, patience=6), 4)}   # ends after 7
-
-VALIDATED = ("validated", "equal updates")
-
-def follow(kind: str, folder: Path, first: int) -> tuple[list, np.ndarray]:
-    "One fit whose first weights are drawn from `first`: its curve, and its predictions of held-out samples."
-    name, recipe, _ = KINDS[kind]
-    found, network = select(toy(), name), build(name, seed=first)
-    training_rows = np.zeros(40, dtype=int) if kind == "patient" else np.arange(40)
-    validation = found.subset(np.arange(40, 50)) if kind in VALIDATED else None
-    curve = fit(network, found.subset(training_rows), validation, recipe, np.ones(3), 5, folder=folder)
-    return curve, predict(network, found.subset(np.arange(50, 60)))
-
-KILLED = """
-import os, sys
-from pathlib import Path
-from transformers import TrainerCallback
-here, folder = map(Path, sys.argv[1:])
-sys.path.insert(0, str(here))
-from test_training import KINDS, follow, training
-
-class Kill(TrainerCallback):
-    def __init__(self, epoch): self.epoch = epoch
-    def on_save(self, args, state, control, **rest):
-        if round(state.epoch) == self.epoch: os._exit(9)   # as SIGKILL: nothing is closed or tidied up
-
-plain = training.SoftLabelTrainer.__init__
-for kind, (_, _, epoch) in KINDS.items():
-    def with_kill(self, *args, **settings):
-        plain(self, *args, **settings)
-        self.add_callback(Kill(epoch))
-    training.SoftLabelTrainer.__init__ = with_kill
-    if os.fork() == 0:   # a process for each kind, packages loaded once
-        follow(kind, folder / kind, first=1)
-        os._exit(0)
-    print(os.waitstatus_to_exitcode(os.wait()[1]))
-"""
-
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory) -> Path:
-    "The folders of fits that were killed."
-    folder = tmp_path_factory.mktemp("killed")
-    (folder / "killed.py").write_text(KILLED)
-    command = [sys.executable, str(folder / "killed.py"), str(Path(__file__).parent), str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert process.stdout.split() == ["9"] * len(KINDS), process.stderr
-    return folder
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_killed_fit_resumes_as_if_nothing_had_been(kind, killed, tmp_path):
-    curve, probabilities = follow(kind, tmp_path, first=1)
-    assert any((killed / kind).glob("checkpoint-*")) and len(curve) == (7 if kind == "patient" else 8)
-    resumed_curve, resumed = follow(kind, killed / kind, first=2)   # the kept weights must replace these
-    assert resumed_curve == curve and np.array_equal(resumed, probabilities)
 
 
 # Kept apart

@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 from transformers import (
     AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification,
     DataCollatorWithPadding, EarlyStoppingCallback, PreTrainedConfig, PreTrainedModel,
-    PreTrainedTokenizerFast, TrainingArguments, set_seed)
+    PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed)
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from ..features.checkpoints import fingerprint, pull
@@ -32,7 +32,6 @@ from ..protocol.class_weights import class_weights
 from .losses import find_loss
 from ..settings import StudyError
 from ..features.text_models import BUNDLED, minilm_folder
-from .training import SoftLabelTrainer
 
 # %% ../../nbs/56_finetuning.ipynb #23bc498f
 @dataclass(frozen=True)
@@ -212,11 +211,20 @@ def weights_of(weights: str | list[float],   # a rule of `class_weights`, or a n
     return np.array(weights, dtype=float)
 
 # %% ../../nbs/56_finetuning.ipynb #8e8cce7c
-class TextTrainer(SoftLabelTrainer):
+class TextTrainer(Trainer):
     "Trainer for texts with label distributions; `.losses` holds the loss of each training step."
-    def __init__(self, **settings):
+    def __init__(self, criterion: Callable,           # of logits, targets and class weights
+                 class_weights: np.ndarray,           # (c,)
+                 group_by_length: bool,               # texts of like length share a batch
+                 **settings):                         # of Trainer
         super().__init__(**settings)
-        self.losses = []
+        self.criterion, self.group_by_length, self.losses = criterion, group_by_length, []
+        self.class_weights = torch.tensor(class_weights, dtype=torch.float32, device=self.args.device)
+
+    def _get_train_sampler(self, train_dataset=None):
+        "The samples' own order, where the recipe asks for it; Trainer calls it."
+        if self.group_by_length: return self.train_dataset.sampler(self.args.train_batch_size)
+        return super()._get_train_sampler(train_dataset)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         "The loss of a batch; Trainer calls it."

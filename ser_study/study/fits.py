@@ -64,10 +64,14 @@ def _ours(home: str | None, module: str) -> bool:
     return home is not None and home.split(".")[0] in ("ser_study", module.split(".")[0])
 
 def _held(thing, module: str) -> list:
-    "What may be code inside a thing: values of a container, bases of a class, attributes of our own objects."
+    """What may be code inside a thing: values of a container, bases of a class, defaults of a function,
+    attributes of our own objects."""
     if isinstance(thing, dict): return list(thing.values())
     if isinstance(thing, tuple | list): return list(thing)
     if isinstance(thing, type): return list(thing.__bases__) if _ours(thing.__module__, module) else []
+    if isinstance(thing, types.FunctionType):
+        defaults = [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]
+        return defaults if _ours(thing.__module__, module) else []
     return list(vars(thing).values()) if _ours(type(thing).__module__, module) else []
 
 # %% ../../nbs/70_fits.ipynb #7056accc

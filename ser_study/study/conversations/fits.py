@@ -18,7 +18,7 @@ from ...models.datasets import Samples, pack, standardise_samples, unpack
 from ...models.finetuning import train_tokenizer
 from ...models.losses import two_task_loss
 from ...models.networks.conversation import EMBEDDERS, ConversationNetwork
-from ...models.training import Recipe, fit, predict
+from ...models.training import Recipe, fit, predict, soft_label_loss
 from ...protocol.class_weights import class_weights
 from ...protocol.dialogues import places_in_dialogues, replaced_history, windows
 from ...protocol.splits import Split
@@ -114,7 +114,7 @@ def fit_conversation(
                             second.shape[1] if share else 0)
     curve = fit(network, side(train), side(validation) if len(validation) else None,
                 Recipe(**CONVERSATION_RECIPE | recipe), class_weights(weights, targets[train]), seed, device,
-                partial(two_task_loss, share=share) if share else None)
+                partial(two_task_loss, share=share) if share else soft_label_loss)
     table = pd.DataFrame(predict(network, side(test), device)).add_prefix("p_")
     table.insert(0, "row", test)
     parameters = sum(p.numel() for p in network.parameters())
