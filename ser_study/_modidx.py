@@ -3674,8 +3674,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'ser_study/study/summary/tables.py'),
                                                 'ser_study.study.summary.tables._say_verdict': ( 'summary_tables.html#_say_verdict',
                                                                                                  'ser_study/study/summary/tables.py'),
-                                                'ser_study.study.summary.tables.compare_protocols': ( 'summary_tables.html#compare_protocols',
-                                                                                                      'ser_study/study/summary/tables.py'),
                                                 'ser_study.study.summary.tables.count_placebos': ( 'summary_tables.html#count_placebos',
                                                                                                    'ser_study/study/summary/tables.py'),
                                                 'ser_study.study.summary.tables.count_verdicts': ( 'summary_tables.html#count_verdicts',

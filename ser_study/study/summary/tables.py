@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SHORT', 'SIGNS', 'TESTED', 'PITFALLS', 'Verdicts', 'judge_claims', 'count_verdicts', 'list_claims', 'describe_claim',
-           'explain_claim', 'score_systems', 'list_tests', 'compare_protocols', 'list_untested', 'count_placebos',
-           'list_results', 'RunFiles', 'read_runs', 'find_result', 'list_pitfalls', 'list_assumptions', 'list_stages',
-           'list_fits', 'sum_costs', 'mean_fit_costs']
+           'explain_claim', 'score_systems', 'list_tests', 'list_untested', 'count_placebos', 'list_results',
+           'RunFiles', 'read_runs', 'find_result', 'list_pitfalls', 'list_assumptions', 'list_stages', 'list_fits',
+           'sum_costs', 'mean_fit_costs']
 
 # %% ../../../nbs/79_summary_tables.ipynb #2cd7e8a2
 import json
@@ -129,15 +129,6 @@ def list_tests(verdicts: Verdicts, paper: str) -> pd.DataFrame:   # TESTED, p_ho
     tests = verdicts.of_paper(paper)
     bounds = {f"{end}_holm": tests[f"{end}_holm"].fillna(tests[end]) for end in ("low", "high")}
     return tests.assign(p_holm=tests.p_holm.map(write_p), **bounds)[TESTED]
-
-def compare_protocols(verdicts: Verdicts) -> pd.DataFrame:   # claim, run, says, paper, corrected
-    "The claims that were tested in both protocols on one corpus, with both verdicts."
-    tests = verdicts.tests[verdicts.tests.protocol.notna()]
-    tests = tests[tests.verdict.notna()]
-    table = tests.pivot(index=["claim", "run"], columns="protocol", values="verdict")
-    table = table.reindex(columns=["paper", "corrected"]).dropna().reset_index()
-    table.insert(2, "says", [verdicts.claims[claim].statement for claim in table.claim])
-    return table.rename_axis(columns=None)
 
 def list_untested(verdicts: Verdicts) -> pd.DataFrame:   # claim, says, reason, needs
     "The claims that no run could judge, why, and what a test needs."
