@@ -88,8 +88,8 @@ MISTAKES = {"wrong path": (["run", "01", "-p", "corpora=nowhere/calls.csv"], {},
             "unknown corpus to fetch": (["corpora", "fetch", "ravdes"], {},
                                         ["'ravdes'", "Did you mean 'ravdess'?"]),
             "no run yet": (["compare", "04/crema_d", "05/nemo"], {}, ["'04/crema_d'", "none yet"]),
-            "unknown run": (["crate", "04/cremad"], {"SER_STUDY_REPORTS": str(committed_reports())},
-                            ["'04/cremad'", "04_liang2023_pdds/crema_d"]),
+            "unknown run": (["crate", "05/ravdesx"], {"SER_STUDY_REPORTS": str(committed_reports())},
+                            ["'05/ravdesx'", "05_lili2025_albanian_sentiment/ravdess"]),
             "several runs": (["compare", "05/", "04/crema_d"],
                              {"SER_STUDY_REPORTS": str(committed_reports())},
                              ["'05/' may be any of", "05_lili2025_albanian_sentiment/ravdess"]),
@@ -246,6 +246,8 @@ def test_a_paper_that_fails_does_not_stop_the_others(error, monkeypatch, capsys)
 
 # What the tab key offers
 
+FOURTH = "04_liang2023_pdds/crema_d,audio=whisper,n_seeds=5"   # a run whose name has marks that shells read
+
 OFFERED = {"commands": (["co"], {"compare", "corpora"}, {"run"}),
            "papers": (["run", ""], {"01", "05"}, {"01_toh2025_hybrid_clustering"}),
            "names of papers": (["run", "04_"], {"04_liang2023_pdds"}, {"05"}),
@@ -258,10 +260,9 @@ OFFERED = {"commands": (["co"], {"compare", "corpora"}, {"run"}),
            "checkpoints": (["models", "pull", "wav"], {"wavlm", "wav2vec2"}, {"hubert"}),
            "first run": (["compare", "05"],
                          {"05_lili2025_albanian_sentiment/nemo", "05_lili2025_albanian_sentiment/ravdess"},
-                         {"04_liang2023_pdds/crema_d"}),
-           "second run": (["compare", "05/nemo", "04"], {"04_liang2023_pdds/crema_d"}, set()),
-           "run to deposit": (["crate", "04"], {"04_liang2023_pdds/crema_d"},
-                              {"05_lili2025_albanian_sentiment/nemo"}),
+                         {FOURTH}),
+           "second run": (["compare", "05/nemo", "04"], {FOURTH}, set()),
+           "run to deposit": (["crate", "04"], {FOURTH}, {"05_lili2025_albanian_sentiment/nemo"}),
            "options": (["compare", "--"], {"--csv", "--rows"}, {"--grid"})}
 
 @pytest.mark.parametrize("case", OFFERED)
@@ -283,7 +284,7 @@ def test_bash_takes_the_script(house):
     asked = {**house, "SER_STUDY_REPORTS": str(committed_reports()), "SCRIPT": script,
              "PATH": f"{Path(PROGRAM).parent}{os.pathsep}{house['PATH']}"}
     done = subprocess.run([bash, "--norc", "-c", press], cwd=ROOT, env=asked, capture_output=True, text=True)
-    assert done.stdout.split() == ["04_liang2023_pdds/crema_d"], done.stderr
+    assert done.stdout.split() == [FOURTH], done.stderr
 
 def test_outside_a_clone_nothing_is_offered(house, tmp_path):
     done = call({**house, "COMP_WORDS": "ser-study run 0", "COMP_CWORD": "2",

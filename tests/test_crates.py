@@ -98,9 +98,9 @@ def test_the_command_names_the_file_after_the_run(tmp_path):
     settings = (ROOT / "settings.ini").read_text(encoding="utf-8")
     settings = settings.replace("reports = reports", f"reports = {committed_reports()}")
     (tmp_path / "settings.ini").write_text(settings, encoding="utf-8")
-    done = subprocess.run([program, "crate", "04/crema_d"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([program, "crate", "05/ravdess"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    crate = ROCrate(tmp_path / "04_liang2023_pdds-crema_d.crate.zip")
-    assert crate.name.startswith("04_liang2023_pdds/crema_d")
-    again = subprocess.run([program, "crate", "04/crema_d"], cwd=tmp_path, capture_output=True, text=True)
+    crate = ROCrate(tmp_path / "05_lili2025_albanian_sentiment-ravdess.crate.zip")
+    assert crate.name.startswith("05_lili2025_albanian_sentiment/ravdess")
+    again = subprocess.run([program, "crate", "05/ravdess"], cwd=tmp_path, capture_output=True, text=True)
     assert again.returncode == 2 and again.stderr.count("\n") == 1 and "is there already" in again.stderr
