@@ -177,13 +177,16 @@ def check_gpu(settings: Settings) -> Check:
     if torch.cuda.is_available():
         size = torch.cuda.get_device_properties(0).total_memory / 2**30
         bf16 = "yes" if torch.cuda.is_bf16_supported() else "no"
-        unused = "; not used, device = cpu" if settings.device == "cpu" else ""
+        spared = {settings.device, settings.fit_device} == {"cpu"}
+        unused = "; not used, device = fit_device = cpu" if spared else ""
         return Check("GPU", "ok", f"{torch.cuda.get_device_name(0)}, {size:.0f} GB, bf16: {bf16}{unused}")
     asked = [name for name in ("device", "fit_device") if getattr(settings, name) == "cuda"]
     if asked and not settings.scheduler:
-        found = f"settings.ini asks for one ({asked[0]} = cuda), and PyTorch finds none"
-        return Check("GPU", "missing", found, f"set {asked[0]} = auto in settings.ini", True)
-    return Check("GPU", "ok", "none: the processor computes everything, as in the reference runs")
+        names = " and ".join(asked)
+        found = f"settings.ini asks for one ({names} = cuda), and PyTorch finds none"
+        return Check("GPU", "missing", found, f"set {names} = auto in settings.ini", True)
+    if asked: return Check("GPU", "ok", "none here: the cluster's workers with the resource GPU are asked")
+    return Check("GPU", "ok", "none: the processor computes everything")
 
 def check_browser() -> Check:
     "The browser that the tests of the site use."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FUNCTIONS', 'Task', 'Fit', 'canonical_source', 'code_fingerprint', 'array_fingerprint', 'task_key', 'verify_fits',
-           'run_fits', 'name_place', 'Predictions', 'join_predictions', 'predict_all']
+           'run_fits', 'name_processors', 'Predictions', 'join_predictions', 'predict_all']
 
 # %% ../../nbs/70_fits.ipynb #0b2d47ae
 import ast, functools, hashlib, importlib.metadata, inspect, json, textwrap, time, types, warnings
@@ -258,10 +258,9 @@ def run_fits(function: Callable,             # exported; returns a table and a d
     return [fits[path] for path in paths]
 
 # %% ../../nbs/70_fits.ipynb #585e8775
-def name_place(fits: pd.DataFrame) -> str:   # their facts
-    "Where fits were computed, for a sentence on their costs."
-    names = {gpu or "one core" for gpu in fits.gpu}
-    return f"on {' or '.join(sorted(names))}"
+def name_processors(fits: pd.DataFrame) -> str:   # their facts
+    "What fits were computed on, for a sentence on their costs: `one core`, a GPU, or both."
+    return " or ".join(sorted(set(fits.gpu.replace("", "one core"))))
 
 class Predictions(NamedTuple):
     "Predictions of many fits in one table, and the facts of each fit."
@@ -284,5 +283,5 @@ def predict_all(function: Callable,                            # as `run_fits` t
                     settings.scheduler, description, labels)
     names = [dict(zip(("configuration", "split", "seed"), key)) for key in tasks]
     tables = [fit.table.assign(**name) for name, fit in zip(names, fits)]
-    facts = [{**name, **fit.facts} for name, fit in zip(names, fits)]
+    facts = [{"gpu": "", **name, **fit.facts} for name, fit in zip(names, fits)]   # older ones name none
     return Predictions(pd.concat(tables, ignore_index=True), facts)

@@ -128,14 +128,20 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
     write_whole(path, _csv(table))
 
 # %% ../../nbs/71_runs.ipynb #1d7f6161
-def _record(run, facts: dict) -> dict:
+def _gpus(fits: pd.DataFrame | None) -> dict:
+    "The GPUs that trained fits, which may be another machine's; nothing where there were none."
+    found = set() if fits is None or "gpu" not in fits else set(fits.gpu.fillna("")) - {""}
+    return dict(fits_on="; ".join(sorted(found))) if found else {}
+
+def _record(run, fits: pd.DataFrame | None, facts: dict) -> dict:
     "The content of run.json; `facts` come last."
     shown = dict(run.parameters)
     if "corpora" in shown: shown["corpora"] = public_corpora(shown["corpora"])
     settings = {name: getattr(run.settings, name) for name in ("profile", "workers", "device", "fit_device")}
     return dict(paper=run.paper, run=run.name, parameters=shown, settings=settings,
                 **code_state(run.settings.root), started=run.started, packages=package_versions(),
-                hardware=hardware(), stages=run.stages, assumptions=run.assumptions, **facts)
+                hardware={**hardware(), **_gpus(fits)}, stages=run.stages,
+                assumptions=run.assumptions, **facts)
 
 # %% ../../nbs/71_runs.ipynb #e542b17e
 def run_folder(notebook: Path, parameters: dict, settings: Settings) -> Path:
@@ -179,7 +185,7 @@ class Run:
         if fits is not None: files["fits.csv"] = _csv(fits[[name for name in FIT if name in fits]].round(3))
         if predictions is not None:
             files["predictions.parquet"] = predictions.to_parquet(None, index=False, compression="zstd")
-        text = json.dumps(_record(self, facts), indent=1, ensure_ascii=False, default=str)
+        text = json.dumps(_record(self, fits, facts), indent=1, ensure_ascii=False, default=str)
         files["run.json"] = text + "\n"
         write_together({self.folder / name: content for name, content in files.items()})
         with explain_disk(self.folder): (self.folder / "report.ipynb").unlink(missing_ok=True)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['compare_corpora', 'compare_protocols', 'repeat_differences', 'share_opposite', 'list_repetitions',
-           'summarise_repetitions', 'describe_conclusions', 'list_turned', 'list_results']
+           'summarise_repetitions', 'describe_conclusions', 'list_moved', 'list_turned', 'list_results']
 
 # %% ../../../nbs/79e_beyond_conclusions.ipynb #22bf46f8
 from pathlib import Path
@@ -24,7 +24,8 @@ def _compare(verdicts: Verdicts, across: str, within: str) -> pd.DataFrame:
                          for test in found.itertuples())
         rows.append(dict(claim=claim, says=verdicts.claims[claim].statement, **{within: place}, verdicts=said,
                          same=found.verdict.nunique() == 1, turned=len(set(np.sign(found.value))) > 1))
-    return pd.DataFrame(rows, columns=["claim", "says", within, "verdicts", "same", "turned"])
+    table = pd.DataFrame(rows, columns=["claim", "says", within, "verdicts", "same", "turned"])
+    return table.astype(dict(same=bool, turned=bool))   # an empty table knows no types
 
 def compare_corpora(verdicts: Verdicts) -> pd.DataFrame:   # claim, says, protocol, verdicts, same, turned
     "Claims with a verdict on several corpora under one protocol; `turned`: the differences have two signs."
@@ -89,6 +90,10 @@ def describe_conclusions(corpora: pd.DataFrame, protocols: pd.DataFrame, repeate
         lines.append(f"- {len(judged)} tests of two systems have a verdict. In them a single repetition "
                      f"points the other way than the mean of all in {judged.opposite.mean():.0%} of cases.")
     return "\n".join(lines)
+
+def list_moved(table: pd.DataFrame) -> pd.DataFrame:   # of compare_corpora or compare_protocols
+    "The rows whose verdicts differ."
+    return table[~table.same].drop(columns=["same", "turned"])
 
 def list_turned(table: pd.DataFrame) -> pd.DataFrame:   # of compare_corpora or compare_protocols
     "The rows whose differences have opposite signs, without the columns that say so."

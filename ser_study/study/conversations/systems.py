@@ -157,7 +157,7 @@ def fit_costs(systems: Systems) -> pd.DataFrame:
     return costs.assign(epochs=costs.curve.map(len)).merge(answered.reset_index(), on=FIT)
 
 def cost_summary(costs: pd.DataFrame) -> pd.DataFrame:
-    "Each system's fits, those with one answer, median epochs, weights, median seconds of a fit on one core."
+    "Each system's fits, those with one answer, median epochs, weights, median seconds of a fit."
     grouped = costs.groupby(["protocol", "configuration", "conv_length"], sort=False)
     return grouped.agg(fits=("seed", "size"), one_answer=("answers", lambda found: int((found == 1).sum())),
                        epochs=("epochs", "median"), parameters=("parameters", "first"),

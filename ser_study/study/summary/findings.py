@@ -190,10 +190,10 @@ SVM = Sentence("03", "emospeech",
 
 # %% ../../../nbs/79b_summary_findings.ipynb #f9f45860
 BALANCED = Sentence("04", "crema_d", finding=True,
-    text="On CREMA-D and voices that were not trained on, PDDS moves the UA of the paper's network by "
-         "{pdds.value:+.1f} points [{pdds.low:+.1f}, {pdds.high:+.1f}] (published {pdds.published:+.1f}). "
-         "Its audio branch has a UA of {branch.value:.1f} % on Whisper's frames, and logistic regression of "
-         "their mean {probe.value:.1f} %.",
+    text="On CREMA-D and voices that were not trained on, PDDS makes a difference of {pdds.value:+.1f} "
+         "points of UA to the paper's network, with a 95 % interval from {pdds.low:+.1f} to "
+         "{pdds.high:+.1f}; on IEMOCAP the paper prints {pdds.published:+.1f}. Of Whisper's frames the audio "
+         "network has a UA of {branch.value:.1f} %, logistic regression of their mean {probe.value:.1f} %.",
     places=dict(pdds=("Gain", "PDDS - no balancing: CLTNet", "UA", "corrected"),
                 branch=("Frames", "whisper", "UA", "corrected"),
                 probe=("Frames", "logistic regression, whisper", "UA", "corrected")))

@@ -256,8 +256,8 @@ def sum_costs(runs: list[RunFiles]) -> pd.DataFrame:   # run, stages, wall_min, 
     return table.reset_index()
 
 def mean_fit_costs(runs: list[RunFiles]) -> pd.DataFrame:
-    "run, protocol, configuration, conv_length, fits, and their mean wall_s and cpu_s and highest rss_mb."
-    names = ["run", "protocol", "configuration", "conv_length"]
+    "run, protocol, configuration, conv_length, gpu, fits, their mean wall_s and cpu_s and highest rss_mb."
+    names = ["run", "protocol", "configuration", "conv_length", "gpu"]
     rows = list_fits(runs).groupby(names, sort=False, dropna=False)
     return rows.agg(fits=("seed", "size"), wall_s=("wall_s", "mean"), cpu_s=("cpu_s", "mean"),
                     rss_mb=("rss_mb", "max")).reset_index()

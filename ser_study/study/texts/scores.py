@@ -277,8 +277,9 @@ def loss_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
 
 def cost_results(outcome: Outcome) -> list[dict]:   # rows of results.csv
     "How much more computing time a weighted fit takes than an unweighted one, as a share of the latter."
-    by_fit = outcome.fits.groupby(["protocol", "configuration", "seed"], sort=False)
-    time, rows, n = by_fit.cpu_s.sum(), [], len(outcome.material.labels)
+    fits = outcome.fits.assign(time=outcome.fits.cpu_s.where(outcome.fits.gpu == "", outcome.fits.wall_s))
+    by_fit = fits.groupby(["protocol", "configuration", "seed"], sort=False)
+    time, rows, n = by_fit.time.sum(), [], len(outcome.material.labels)
     for protocol in outcome.predictions:
         for system, name in list_weighted(outcome, protocol):
             weighted, plain = (time[protocol, f"{system}, {each}"] for each in (name, "unweighted"))

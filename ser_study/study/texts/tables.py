@@ -20,7 +20,7 @@ from ...protocol.audit import Leakage
 from ...protocol.splits import Split, describe_splits
 from ..reporting import show_table
 from .beyond import Thresholded
-from ..fits import name_place
+from ..fits import name_processors
 from .fits import probabilities_of
 from .material import Material
 from .scores import weigh_classes
@@ -102,7 +102,7 @@ def show_fits(outcome: Outcome) -> great_tables.GT:
     groups = outcome.fits.groupby(["protocol", "configuration"], sort=False)
     table = groups.agg(fits=("seed", "size"), texts=("trained_on", "mean"), parameters=("parameters", "mean"),
                        seconds=("wall_s", "median")).reset_index()
-    note = (f"seconds: median of a fit {name_place(outcome.fits)}, as measured when it was computed. "
+    note = (f"seconds: median of a fit on {name_processors(outcome.fits)}, as measured when it was computed. "
             "Parameters of TF-IDF grow with its vocabulary.")
     return show_table(table, "Fits", note, 0, identity="fits")
 
