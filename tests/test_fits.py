@@ -1,6 +1,7 @@
 "Fits: killed and resumed, two runs at once, spread over processes and a Dask cluster."
 import signal, subprocess, sys, time
 import numpy as np, pandas as pd, pytest, torch
+from ser_study.features import cluster
 from ser_study.features.checkpoints import choose_device
 from ser_study.settings import StudyError
 from ser_study.study.clustering.fits import fit_clusters
@@ -69,10 +70,17 @@ def test_processes_give_what_one_process_gives(tasks, tmp_path):
 def test_dask_cluster_gives_what_one_process_gives(tasks, tmp_path):
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None,
-                                  protocol="tcp", host="127.0.0.1") as cluster:
-        spread = run_fits(noisy, tasks, tmp_path / "dask", scheduler=cluster.scheduler_address)
+                                  protocol="tcp", host="127.0.0.1") as some:
+        spread = run_fits(noisy, tasks, tmp_path / "dask", scheduler=some.scheduler_address)
     assert_same(run_fits(noisy, tasks, tmp_path / "1"), spread)
     assert len(list((tmp_path / "dask").glob("*.parquet"))) == 4
+
+def test_a_cluster_without_a_gpu_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "PATIENCE", 2)
+    task = Task(dict(seed=1, device="cuda"), dict(X=np.arange(3.)))
+    with cluster.local_cluster(1) as address:
+        with pytest.raises(StudyError, match="no worker with the resource GPU for 2 seconds"):
+            run_fits(noisy, [task], tmp_path, scheduler=address)
 
 def test_no_scheduler_is_one_sentence(tasks, tmp_path):
     with pytest.raises(StudyError, match="No Dask scheduler answers at tcp://127.0.0.1:9"):
@@ -80,7 +88,7 @@ def test_no_scheduler_is_one_sentence(tasks, tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_fit_for_a_gpu_is_refused_where_there_is_none(tmp_path):
-    "Trainer would take the processor without a word. The machine that asks need not be the one that trains."
+    "The machine that asks need not be the one that trains."
     task = Task(dict(seed=1, device=choose_device("cuda")), dict(X=np.arange(3.)))
     with pytest.raises(StudyError, match="PyTorch finds no GPU here"): run_fits(noisy, [task], tmp_path)
     assert not list(tmp_path.iterdir())

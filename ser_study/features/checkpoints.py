@@ -72,8 +72,9 @@ def choose_device(device: str = "auto") -> str:   # 'cpu' or 'cuda'
     if device != "auto": return device
     return "cuda" if torch.cuda.is_available() else "cpu"
 
-def require_device(device: str) -> None:   # 'cpu' or 'cuda'
-    """`StudyError` for cuda where there is no GPU. Asked where the work is done, which may be another machine
-    than the one that chose."""
+def require_device(device: str,                # cpu or cuda
+                   setting: str = "device",    # its name in settings.ini
+                   ) -> None:
+    "`StudyError` for cuda where there is no GPU."
     if device == "cuda" and not torch.cuda.is_available():
-        raise StudyError("device = cuda, but PyTorch finds no GPU here: use auto or cpu.")
+        raise StudyError(f"{setting} = cuda, but PyTorch finds no GPU here: use auto or cpu.")

@@ -42,13 +42,15 @@ def _same(array): return array
 class _Cluster:
     "The work of a Dask client. `StudyError` where every worker is gone."
     def __init__(self, client, label: str):   # the resource that a job takes; '' for none
-        self.client, self.seen, self.sent = client, float("inf"), {}
+        self.client, self.label, self.sent, self.seen = client, label, {}, float("inf")
         self.options = dict(resources={label: 1}) if label else {}
 
     def cores(self) -> int:
-        "How many there are now; notes when there was one."
-        if cores := sum(self.client.ncores().values()): self.seen = time.monotonic()
-        return cores
+        "How many there are now of workers that may do the work; notes when there was one."
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
+        able = [worker for worker in workers if not self.label or self.label in worker["resources"]]
+        if able or (workers and self.seen == float("inf")): self.seen = time.monotonic()
+        return sum(worker["nthreads"] for worker in able)
 
     def send(self, array):
         "The array on the cluster, sent once."
@@ -70,8 +72,9 @@ class _Cluster:
             try: return list(wait(futures, timeout=LOOK, return_when="FIRST_COMPLETED").done)
             except TimeoutError: self.cores()
             if time.monotonic() - self.seen > PATIENCE:
-                raise StudyError(f"The Dask cluster has had no worker for {PATIENCE} seconds. Finished work "
-                                 "is kept: start workers, then run the same command again.")
+                kind = f" with the resource {self.label}" if self.label else ""
+                raise StudyError(f"The Dask cluster has had no worker{kind} for {PATIENCE} seconds. Finished "
+                                 "work is kept: start workers, then run the same command again.")
 
 # %% ../../nbs/30c_cluster.ipynb #30f00010
 def _compute(cluster: _Cluster, work: Callable, jobs: list[tuple], at_once: int = 0) -> Iterator[tuple]:

@@ -33,7 +33,7 @@ class Recipe:
     batch_size: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 1e-5     # L2, inside Adam
-    patience: int = 10             # epochs without a lower validation (or, without validation, training) loss
+    patience: int = 10             # epochs without a better watched number; training loss without validation
     plateau: float = 0.0           # factor on the rate after 2 epochs without a better one; 0: none
     group_by_length: bool = True   # batches by the samples' own sampler, such as by length; False: shuffled
     monitor: str = "loss"          # a key of MONITORS, for patience, plateau and the choice of the epoch
@@ -120,7 +120,8 @@ class Watch:
         self.waited += 1
         if self.best is None or self.sign * value < self.best:
             self.best, self.waited = self.sign * value, 0
-            if network: self.weights = {name: w.clone() for name, w in network.state_dict().items()}
+            if network is None: return 0
+            self.weights = {name: values.clone() for name, values in network.state_dict().items()}
         return self.waited
 
 # %% ../../nbs/55a_training.ipynb #2f55e154
@@ -134,14 +135,15 @@ def _check_monitor(recipe: Recipe, validated: bool) -> None:
 # %% ../../nbs/55a_training.ipynb #4220c986
 def fit(network: nn.Module,             # takes a batch's tensors by name, returns logits; is trained in place
         training: Samples,
-        validation: Samples | None,     # stops the training and chooses the epoch; None: neither
+        validation: Samples | None,     # stops the training and chooses the epoch; None: the training loss
         recipe: Recipe,
         class_weights: np.ndarray,      # (c,)
         seed: int,                      # of the order of samples and of dropout
         device: str = "cpu",            # or cuda, in bf16
         criterion: Callable = soft_label_loss,   # of logits, targets and class weights
         ) -> list[dict]:                # epoch, loss and, with a validation set, the numbers of MONITORS
-    "Train; a validation set chooses the epoch whose weights are kept. `StudyError` for an unknown monitor."
+    """Train; a validation set chooses the epoch whose weights are kept, otherwise they are the last one's.
+    `StudyError` for an unknown monitor, or a loss that is no number."""
     validated = validation is not None
     _check_monitor(recipe, validated)
     torch.manual_seed(seed)
@@ -155,6 +157,7 @@ def fit(network: nn.Module,             # takes a batch's tensors by name, retur
     for epoch in range(1, recipe.epochs + 1):
         batches = _batches(training, list(order), size, device)
         curve.append(dict(epoch=epoch, loss=_train_epoch(network, batches, optimizer, criterion, weights)))
+        if not np.isfinite(curve[-1]["loss"]): raise StudyError(f"The loss of epoch {epoch} is no number.")
         if validated: curve[-1] |= _validate(network, validation, criterion, weights, 4 * size)
         watched = curve[-1][MONITORS[recipe.monitor] if validated else "loss"]
         if watch.note(watched, network if validated else None) >= recipe.patience: break

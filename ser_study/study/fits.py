@@ -43,10 +43,16 @@ def _names(code: types.CodeType) -> set[str]:
     nested = (_names(c) for c in code.co_consts if isinstance(c, types.CodeType))
     return set(code.co_names).union(*nested)
 
-def _codes(thing) -> list[types.CodeType]:
-    "The code objects of a function, or of the methods of a class."
-    if isinstance(thing, type): return [code for member in vars(thing).values() for code in _codes(member)]
-    return [thing.__code__] if isinstance(thing, types.FunctionType) else []
+def _functions(thing) -> list[types.FunctionType]:
+    "A function, or the methods of a class, without what decorators wrap around them."
+    if isinstance(thing, type): return [f for member in vars(thing).values() for f in _functions(member)]
+    for part in ("fget", "func"): thing = getattr(thing, part, None) or thing   # of a property, a cached one
+    thing = inspect.unwrap(thing)
+    return [thing] if isinstance(thing, types.FunctionType) else []
+
+def _defaults(function: types.FunctionType) -> list:
+    "The values of arguments that a call may leave out."
+    return [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
 
 @functools.cache
 def _distributions() -> dict[str, list[str]]:
@@ -64,14 +70,10 @@ def _ours(home: str | None, module: str) -> bool:
     return home is not None and home.split(".")[0] in ("ser_study", module.split(".")[0])
 
 def _held(thing, module: str) -> list:
-    """What may be code inside a thing: values of a container, bases of a class, defaults of a function,
-    attributes of our own objects."""
+    "What may be code inside a thing: values of a container, bases of a class, attributes of our own objects."
     if isinstance(thing, dict): return list(thing.values())
     if isinstance(thing, tuple | list): return list(thing)
     if isinstance(thing, type): return list(thing.__bases__) if _ours(thing.__module__, module) else []
-    if isinstance(thing, types.FunctionType):
-        defaults = [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]
-        return defaults if _ours(thing.__module__, module) else []
     return list(vars(thing).values()) if _ours(type(thing).__module__, module) else []
 
 # %% ../../nbs/70_fits.ipynb #7056accc
@@ -123,14 +125,16 @@ def code_fingerprint(function: Callable) -> str:
     "Hash of a function and of all that it names, directly or through others of the project."
     seen, lines, todo = set(), [], [function]
     while todo:
-        thing = todo.pop()
+        thing = inspect.unwrap(todo.pop())
         if id(thing) in seen: continue
         seen.add(id(thing))
         lines.append(_describe(thing, function.__module__))
         todo += _held(thing, function.__module__)
-        for code in _codes(thing) if _ours(getattr(thing, "__module__", None), function.__module__) else []:
+        if not _ours(getattr(thing, "__module__", None), function.__module__): continue
+        for part in _functions(thing):
             scope = inspect.getmodule(thing).__dict__
-            todo += [scope[name] for name in sorted(_names(code)) if name in scope]
+            todo += [scope[name] for name in sorted(_names(part.__code__)) if name in scope]
+            todo += _defaults(part)
     return _digest("\n".join(sorted(set(lines))).encode())
 
 # %% ../../nbs/70_fits.ipynb #5f718587
@@ -186,7 +190,7 @@ def _gpu(device: str) -> str:   # cuda, or anything else
 def _run(function: Callable, task: Task, path: Path) -> Fit:
     "One fit: computed, with a note of what it cost, and kept; unless another run has kept it meanwhile."
     if (kept := _kept(path)) is not None: return kept
-    require_device(device := task.configuration.get("device", "cpu"))
+    require_device(device := task.configuration.get("device", "cpu"), "fit_device")
     wall, cpu = time.perf_counter(), time.process_time()
     with threadpool_limits(1):   # the last bits of a sum depend on the number of threads
         table, facts = function(**task.arrays, **task.configuration)
