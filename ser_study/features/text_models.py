@@ -91,12 +91,13 @@ class SentenceEncoder:
                  pooling: str = "mean",      # mean, cls, max or none
                  device: str = "auto",       # auto, cpu or cuda
                  normalise: bool = False,    # to unit length, as sentence-transformers does for MiniLM
-                 batch_size: int = 64,       # texts at once
+                 batch_size: int = 0,        # texts at once; 0: 16 on a CPU, 64 on a GPU
                  untrained: bool = False):   # random weights from a fixed seed
         if pooling not in POOLINGS:
             raise StudyError(f"pooling = {pooling} is not one of {', '.join(POOLINGS)}.")
         self.checkpoint, self.device = str(checkpoint), choose_device(device)
-        self.pooling, self.normalise, self.batch_size = pooling, normalise, batch_size
+        self.pooling, self.normalise = pooling, normalise
+        self.batch_size = batch_size or (64 if self.device == "cuda" else 16)
         self.untrained = untrained or self.checkpoint == "minilm-untrained"
         weights = BUNDLED.get(self.checkpoint)
         if weights is None:
