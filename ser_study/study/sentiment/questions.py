@@ -239,7 +239,7 @@ def say(r, up: str, down: str, none: str, neither: str) -> str:     # r: a row o
     if -r.matters < r.shown_low and r.shown_high < r.matters: return none
     if r.shown_low > 0: return up
     if r.shown_high < 0: return down
-    return f"{neither} ({r.detectable:.3f} would have been found, with a power of 80 %)"
+    return f"{neither} ({r.detectable:.3f} could be found)"
 
 def _write(r) -> str:
     "`+0.12 [+0.05, +0.18]`, corrected where there is a verdict."

@@ -47,8 +47,9 @@ def _draw_test(axis, test, y: int) -> None:
     if pd.notna(test.published): axis.plot(sign * test.published, y, "x", color="black", ms=5)
 
 def _label(claim, run: str, several: bool) -> str:
-    "The claim, with the run's corpus where it was tested in several."
-    return fill(f"{claim.id} {claim.statement}" + (f" [{run.split(',')[0]}]" if several else ""), 72)
+    "The claim, with the run's corpus where it was tested in several, on two lines at most."
+    text = f"{claim.id} {claim.statement}" + (f" [{run.split(',')[0]}]" if several else "")
+    return fill(text, max(72, len(text) // 2 + 10))
 
 # %% ../../../nbs/79a_summary_figures.ipynb #ce2c935a
 def list_panels(verdicts: Verdicts) -> list[tuple[str, str, pd.DataFrame]]:
