@@ -217,6 +217,7 @@ EARS = Sentence("05", "ravdess", finding=True,
                 free=("Layers", "Whisper, layer by validation, logistic regression", "UA test", "corrected"),
                 twin=("Text", "untrained Whisper, logistic regression", "UA test", "corrected")))
 
+# %% ../../../nbs/79b_summary_findings.ipynb #d5e2cf19
 LAYERS = Sentence("05", "nemo",
     text="On nEMO, where the voice is known, the last layer has {whisper.value:.2f}, less than MFCC "
          "({mfcc.value:.2f}), and the layer that validation chooses {free.value:.2f}: whether the encoder is "
