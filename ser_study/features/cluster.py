@@ -47,10 +47,14 @@ class _Cluster:
 
     def cores(self) -> int:
         "How many there are now of workers that may do the work; notes when there was one."
-        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
-        able = [worker for worker in workers if not self.label or self.label in worker["resources"]]
-        if able or (workers and self.seen == float("inf")): self.seen = time.monotonic()
-        return sum(worker["nthreads"] for worker in able)
+        cores = self.client.ncores()   # by worker
+        if cores and self.seen == float("inf"): self.seen = time.monotonic()
+        if self.label:
+            workers = self.client.scheduler_info(n_workers=-1)["workers"]
+            able = [place for place, worker in workers.items() if self.label in worker["resources"]]
+            cores = {place: cores[place] for place in able if place in cores}
+        if cores: self.seen = time.monotonic()
+        return sum(cores.values())
 
     def send(self, array):
         "The array on the cluster, sent once."

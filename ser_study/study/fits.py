@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np, pandas as pd, psutil, pyarrow as pa, pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
-from ..features.checkpoints import require_device
 from ..features.cluster import over_cluster
 from ..features.workers import ProcessDied, over_processes
 from ..files import DamageWarning, write_whole
@@ -182,20 +181,22 @@ def verify_fits(folder: Path) -> list[Path]:
 
 # %% ../../nbs/70_fits.ipynb #4f2137c4
 def _gpu(device: str) -> str:   # cuda, or anything else
-    "The GPU that a fit runs on, with the PyTorch that drives it; empty for a processor."
+    "The GPU that a fit runs on, with its PyTorch; empty for a processor. `StudyError` without a GPU."
     if device != "cuda": return ""
-    import torch
+    import torch   # not above: a process that clusters needs no PyTorch
+    from ser_study.features.checkpoints import require_device
+    require_device(device, "fit_device")
     return f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}"
 
 def _run(function: Callable, task: Task, path: Path) -> Fit:
     "One fit: computed, with a note of what it cost, and kept; unless another run has kept it meanwhile."
     if (kept := _kept(path)) is not None: return kept
-    require_device(device := task.configuration.get("device", "cpu"), "fit_device")
+    gpu = _gpu(task.configuration.get("device", "cpu"))
     wall, cpu = time.perf_counter(), time.process_time()
     with threadpool_limits(1):   # the last bits of a sum depend on the number of threads
         table, facts = function(**task.arrays, **task.configuration)
     cost = dict(wall_s=time.perf_counter() - wall, cpu_s=time.process_time() - cpu,
-                rss_mb=psutil.Process().memory_info().rss / 2**20, gpu=_gpu(device))
+                rss_mb=psutil.Process().memory_info().rss / 2**20, gpu=gpu)
     fit = Fit(table, json.loads(json.dumps({**facts, **cost})))   # the same whether computed or read
     _keep(fit, path)
     return fit
