@@ -715,6 +715,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'ser_study/features/cluster.py'),
                                             'ser_study.features.cluster._extract': ( 'cluster.html#_extract',
                                                                                      'ser_study/features/cluster.py'),
+                                            'ser_study.features.cluster._having': ('cluster.html#_having', 'ser_study/features/cluster.py'),
                                             'ser_study.features.cluster._over_cluster': ( 'cluster.html#_over_cluster',
                                                                                           'ser_study/features/cluster.py'),
                                             'ser_study.features.cluster._same': ('cluster.html#_same', 'ser_study/features/cluster.py'),

@@ -37,8 +37,15 @@ def local_cluster(workers: int) -> Iterator[str]:   # the scheduler's address
                       protocol="tcp", host="127.0.0.1") as cluster: yield cluster.scheduler_address
 
 # %% ../../nbs/30c_cluster.ipynb #30f00009
+def _having(client, cores: dict[str, int], label: str) -> dict[str, int]:   # worker's address -> cores
+    "Those of workers that have a resource."
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    having = {place for place, worker in workers.items() if label in worker["resources"]}
+    return {place: n for place, n in cores.items() if place in having}
+
 def _same(array): return array
 
+# %% ../../nbs/30c_cluster.ipynb #30f0000a
 class _Cluster:
     "The work of a Dask client. `StudyError` where every worker is gone."
     def __init__(self, client, label: str):   # the resource that a job takes; '' for none
@@ -48,11 +55,8 @@ class _Cluster:
     def cores(self) -> int:
         "How many there are now of workers that may do the work; notes when there was one."
         cores = self.client.ncores()   # by worker
-        if cores and self.seen == float("inf"): self.seen = time.monotonic()
-        if self.label:
-            workers = self.client.scheduler_info(n_workers=-1)["workers"]
-            able = [place for place, worker in workers.items() if self.label in worker["resources"]]
-            cores = {place: cores[place] for place in able if place in cores}
+        if cores: self.seen = min(self.seen, time.monotonic())   # from now on some are missed
+        if self.label: cores = _having(self.client, cores, self.label)
         if cores: self.seen = time.monotonic()
         return sum(cores.values())
 
