@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EMOTIONS', 'SENTIMENTS', 'RAVDESS_EMOTIONS', 'CREMA_D_EMOTIONS', 'CREMA_D_VOTES', 'NEMO_EMOTIONS', 'IEMOCAP_EMOTIONS',
-           'MEACORPUS_EMOTIONS', 'MELD_EMOTIONS', 'OTHER_WORDS', 'IEMOCAP_SIX', 'IEMOCAP_FOUR', 'SENTIMENT_OF', 'NONE',
-           'votes_to_distribution', 'major_minor']
+           'MEACORPUS_EMOTIONS', 'MELD_EMOTIONS', 'OTHER_WORDS', 'NOISE', 'IEMOCAP_SIX', 'IEMOCAP_FOUR', 'SENTIMENT_OF',
+           'NONE', 'votes_to_distribution', 'major_minor']
 
 # %% ../nbs/11_labels.ipynb #7acab594
 import numpy as np
@@ -33,6 +33,8 @@ OTHER_WORDS = dict(   # that people label recordings with -> the study's
     happy="happiness", joy="happiness", joyful="happiness", sad="sadness", angry="anger", mad="anger",
     fearful="fear", afraid="fear", scared="fear", disgusted="disgust", surprised="surprise",
     frustrated="frustration", excited="excitement")
+
+NOISE = -1   # in place of a cluster: HDBSCAN puts the clip into none
 
 # %% ../nbs/11_labels.ipynb #91cc045e
 _SIX = ("neutral", "frustration", "anger", "sadness", "happiness", "excitement")

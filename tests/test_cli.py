@@ -3,7 +3,6 @@ import json, os, re, shutil, subprocess, sys
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, soundfile
 from committed import committed_reports
-from papermill.exceptions import PapermillExecutionError
 from ser_study.settings import StudyError, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -203,45 +202,71 @@ def test_list_runs_nothing(house):
 def _cells(notebook: Path) -> list[str]:
     return ["".join(cell["source"]) for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
 
-def test_study_says_how_far_it_is_and_is_quiet(monkeypatch, capsys):
-    import ser_study.study.runs
-    from ser_study.commands import cli
-    ran = []
+@pytest.fixture
+def study(monkeypatch, tmp_path):
+    "`ser-study study`, of which nothing is run: the papers and pages that it would make, in order."
+    from ser_study.commands import study as room
+    made = []
+    for name, value in dict(CACHE=tmp_path / "cache", REPORTS=tmp_path / "reports").items():
+        monkeypatch.setenv(f"SER_STUDY_{name}", str(value))
+
+    def run(paper, workers, running):
+        made.append(paper)
+        folder = tmp_path / "reports" / paper / "demo"
+        folder.mkdir(parents=True)
+        (folder / "results.csv").write_text("ami\n0.2\n")
+        return ""
+
     monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("TQDM_DISABLE", "")   # and put back as it was
-    monkeypatch.setattr(ser_study.study.runs, "run_paper", lambda paper, texts, settings,
-                        progress: ran.append(paper))
-    monkeypatch.setattr(cli, "site", lambda: ran.append("site"))
+    monkeypatch.setattr(room, "run_folder", lambda notebook, parameters, settings:
+                        settings.reports / notebook.stem / "demo")
+    monkeypatch.setattr(room, "run_apart", run)
+    monkeypatch.setattr(room, "build_site", lambda reports, settings: made.append("site"))
+    return made
+
+def test_study_says_how_far_it_is(study, capsys):
+    from ser_study.commands import cli
     cli.study()
-    papers, lines = ran[:-1], capsys.readouterr().out.splitlines()
-    assert ran[-1] == "site" and len(papers) >= 5
-    assert [line.split(" ")[:3] + [line.split(": ")[1]]
-            for line in lines] == [[str(n), "of", f"{len(papers)},", paper]
-                                   for n, paper in enumerate(papers, 1)]
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(name[:2] for name in study) == ["01", "02", "03", "04", "05", "si"] and study[-1] == "site"
+    assert [line.split(" ")[:3] for line in lines[:-1]] == [[str(n), "of", "5"] for n in range(1, 6)]
+    assert {line.split(": ")[1] for line in lines[:-1]} == set(study[:-1])
 
-
-UNFORESEEN = PapermillExecutionError(3, 4, "x = 1 / 0", "ZeroDivisionError", "division by zero\nin 04", [])
-SAID = {StudyError("Whisper base is not installed."): "  Whisper base is not installed.",
-        UNFORESEEN: "  ZeroDivisionError: division by zero, "
-                    "`ser-study run 02_femia2023_bimodal_conversation` shows where"}
-
-@pytest.mark.parametrize("error", SAID, ids=["lacks a model", "has a bug"])
-def test_a_paper_that_fails_does_not_stop_the_others(error, monkeypatch, capsys):
-    import ser_study.study.runs
+def test_study_makes_again_what_has_changed_only(study, tmp_path, capsys):
     from ser_study.commands import cli
-    ran = []
+    cli.study()
+    study.clear()
+    cli.study()
+    assert study == [] and capsys.readouterr().out.count("nothing has changed since it was run") == 5
+    (tmp_path / "reports/03_chavesvillota2024_spanish_text/demo/results.csv").unlink()
+    (tmp_path / "reports/03_chavesvillota2024_spanish_text/demo").rmdir()
+    cli.study()
+    assert study == ["03_chavesvillota2024_spanish_text"], "made as before, so the site is as before"
 
-    def run_paper(paper, texts, settings, progress):
-        if paper.startswith("02"): raise error
-        ran.append(paper)
-
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("TQDM_DISABLE", "")
-    monkeypatch.setattr(ser_study.study.runs, "run_paper", run_paper)
-    monkeypatch.setattr(cli, "site", lambda: ran.append("site"))
+def test_a_paper_that_fails_does_not_stop_the_others(study, monkeypatch, capsys):
+    from ser_study.commands import cli, study as room
+    run = room.run_apart
+    monkeypatch.setattr(room, "run_apart", lambda paper, workers, running: "Whisper base is not installed."
+                        if paper.startswith("02") else run(paper, workers, running))
     with pytest.raises(StudyError, match="Not run, for the reasons above: 02_"): cli.study()
-    assert [name[:2] for name in ran] == ["01", "03", "04", "05", "si"]
-    assert SAID[error] in capsys.readouterr().out.splitlines()
+    assert sorted(name[:2] for name in study) == ["01", "03", "04", "05", "si"]
+    assert "  Whisper base is not installed." in capsys.readouterr().out.splitlines()
+    with pytest.raises(StudyError, match="Not run"): cli.study()
+    assert len(study) == 5, "what failed is tried again, the rest is not"
+
+FAULTS = {"a sentence": ("print('Whisper base is not installed.', file=sys.stderr); sys.exit(2)",
+                         "Whisper base is not installed."),
+          "a bug": ("1 / 0", "ZeroDivisionError: division by zero, `ser-study run 02` shows where"),
+          "nothing": ("pass", "")}
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_a_paper_said_is_passed_on(fault, monkeypatch):
+    from ser_study.commands import study as room
+    code, said = FAULTS[fault]
+    popen = room.subprocess.Popen
+    monkeypatch.setattr(room.subprocess, "Popen", lambda command, **options: popen(
+        [sys.executable, "-c", f"import sys; {code}"], **options))
+    assert room.run_apart("02", 1, set()) == said
 
 
 # What the tab key offers

@@ -8,7 +8,7 @@ from ser_study.data.corpora import load_corpora
 from ser_study.evaluation.published import RESULTS, load_published
 from ser_study.settings import load_settings
 from ser_study.features.store import FeatureStore
-from ser_study.study.runs import execute
+from ser_study.study.execution import execute
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPER = "01_toh2025_hybrid_clustering"

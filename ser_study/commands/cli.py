@@ -9,7 +9,7 @@ __all__ = ['HELP', 'app', 'corpora_app', 'models_app', 'cache_app', 'Paper', 'Pa
            'feature_store', 'show', 'cache_verify', 'check_hashes', 'cache_prune', 'main']
 
 # %% ../../nbs/95_cli.ipynb #b59bac30
-import logging, os, signal, sys, time
+import logging, os, signal, sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -112,7 +112,7 @@ def run(paper: Paper, parameters: Parameters = [], grid: Grid = [],
     if list_: typer.echo(describe_parameters(paper, settings))
     elif grids: _sweep(paper, grids, texts, settings)
     else:
-        from ser_study.study.runs import run_paper
+        from ser_study.study.execution import run_paper
         typer.echo(f"Report, results and figures: {_shorten(run_paper(paper, texts, settings), settings)}")
 
 def _sweep(paper: str, grids: dict[str, str], texts: dict[str, str], settings: Settings) -> None:
@@ -131,28 +131,12 @@ def _shorten(path: Path, settings: Settings) -> str:
 @app.command()
 def study() -> None:
     """Run papers 01 to 05 on the demo corpora, then build the site: nothing is downloaded. A paper that lacks
-    something, such as a model, says so, and the others run."""
+    something, such as a model, says so, and the others run. What has not changed since is not run again."""
     settings = load_settings()
-    os.environ["TQDM_DISABLE"] = "1"
-    from tqdm import tqdm
-    from ser_study.study.parameters import default_parameters
-    from papermill.exceptions import PapermillExecutionError
-    from ser_study.study.runs import name_fault, run_paper
-    start = time.monotonic()
-    papers = sorted((settings.root / "nbs" / "papers").glob("*.ipynb"))
-    # the summary takes no corpora: it judges runs on real ones, and a demo changes none of its verdicts
-    notebooks = [path for path in papers if "corpora" in default_parameters(path)]
-    bar, failed = tqdm(notebooks, unit="paper", disable=None), []
-    for number, notebook in enumerate(bar, start=1):
-        passed = tqdm.format_interval(time.monotonic() - start)
-        tqdm.write(f"{number} of {len(notebooks)}, {passed} so far: {notebook.stem}")
-        try: run_paper(notebook.stem, {}, settings, progress=False)
-        except (StudyError, PapermillExecutionError) as error:
-            failed.append(notebook.stem)
-            unforeseen = isinstance(error, PapermillExecutionError)
-            tqdm.write(f"  {name_fault(error)}, `ser-study run {notebook.stem}` shows where" if unforeseen
-                       else f"  {error}")
-    if len(failed) < len(notebooks): site()
+    from ser_study.commands.study import list_papers, make_site, run_study
+    failed = run_study(settings, typer.echo)
+    if len(failed) < len(list_papers(settings)):
+        typer.echo(f"Open {_shorten(make_site(settings), settings)} in a browser")
     if failed: raise StudyError(f"Not run, for the reasons above: {', '.join(failed)}.")
 
 @app.command()
@@ -175,7 +159,7 @@ def benchmark(name: Annotated[str, typer.Argument(
     ser-study benchmark 05 -p studies=200     how often intervals hold the truth, from fewer studies
     """
     settings = load_settings()
-    from ser_study.study.runs import run_benchmark
+    from ser_study.study.execution import run_benchmark
     folder = run_benchmark(name, split_parameters(parameters), settings)
     typer.echo(f"Report: {_shorten(folder, settings)}")
 

@@ -21,7 +21,8 @@ from ..settings import Settings, StudyError
 from ..site.reports import read_results
 from ..study.folders import folder_name, name_corpora
 from ..study.parameters import default_parameters, parse_parameters
-from ..study.runs import execute, find_notebook, name_fault, run_paper, write_csv
+from ..study.execution import execute, name_fault, run_paper
+from ..study.runs import find_notebook, write_csv
 
 # %% ../../nbs/92_grids.ipynb #1f0c8b15
 def split_values(text: str) -> list[str]:

@@ -16,7 +16,7 @@ from ..features.store import FeatureStore, extract
 from ..features.transcripts import Whisper
 from ..settings import Settings, StudyError
 from .reporting import show_table
-from .runs import run_paper
+from .execution import run_paper
 
 # %% ../../nbs/73a_own_corpus.ipynb #ac279033
 SENTENCES = dict(tram="The tram leaves at ten past nine", letter="There is a letter on the kitchen table",

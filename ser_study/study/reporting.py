@@ -10,7 +10,7 @@ import html, io
 from pathlib import Path
 import great_tables, matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns
 from IPython.display import SVG
-from ..models.clustering import NOISE
+from ..labels import NOISE
 from ..files import write_whole
 
 # %% ../../nbs/72_reporting.ipynb #21f8f149

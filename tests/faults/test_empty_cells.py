@@ -9,7 +9,7 @@ from ser_study.labels import SENTIMENT_OF
 from ser_study.settings import load_settings
 from small_papers import SMALL, finish, report, start
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.papers]
 ASKED = {"01": dict(most="48"), "02": {}, "03": {}, "04": {}, "05": {}}
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 from ser_study.features.cluster import local_cluster
 from small_papers import digest, finish, start
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.papers]
 pytest.importorskip("distributed")
 
 def test_a_cluster_gives_the_tables_of_one_machine(tmp_path, monkeypatch):

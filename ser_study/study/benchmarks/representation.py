@@ -26,7 +26,8 @@ from ...features.transcripts import Whisper, normalise_words
 from ...features.wheels import write_files
 from ...features.whisper_weights import WHISPER
 from ...settings import Settings, StudyError, load_settings
-from ..runs import measured, run_paper
+from ..execution import run_paper
+from ..runs import measured
 from ..timing import compare_speeds
 
 # %% ../../../nbs/71d_benchmarks_representation.ipynb #8c234e9b
