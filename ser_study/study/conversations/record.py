@@ -17,7 +17,8 @@ from .fits import CONVERSATION_RECIPE
 from .inputs import AUDIO, ROLES, TEXT
 from .systems import Predicted
 from ..essay import Study
-from ..runs import complete, public_corpora
+from ..folders import public_corpora
+from ..runs import complete
 
 # %% ../../../nbs/75g_conversations_record.ipynb #5554b912
 def judge_comparability(study: Study,
