@@ -67,9 +67,10 @@ def run_apart(paper: str, workers: int,
               ) -> str:                         # what it said if it failed, otherwise nothing
     "Run a paper with its own parameters in a process."
     command = [sys.executable, "-c", "from ser_study.commands.cli import main; main()", "run", paper]
-    quiet = dict(TQDM_DISABLE="1", SER_STUDY_WORKERS=str(workers))
+    share = {"OMP_NUM_THREADS": str(workers), **os.environ, "SER_STUDY_WORKERS": str(workers),
+             "TQDM_DISABLE": "1"}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                               env=os.environ | quiet)
+                               env=share)
     running.add(process)
     said = process.communicate()[1]
     running.remove(process)
