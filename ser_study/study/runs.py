@@ -15,7 +15,7 @@ from ..data.corpora import CORPORA
 from ..files import explain_disk, write_together, write_whole
 from ..settings import Settings, StudyError
 from ..features.store import text_key
-from .folders import run_name
+from .folders import public_corpora, run_name
 from .parameters import ask_git, committed_parameters, default_parameters, parse_parameters
 
 # %% ../../nbs/71_runs.ipynb #2b52aba0
