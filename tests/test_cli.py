@@ -257,6 +257,9 @@ def test_a_paper_that_fails_does_not_stop_the_others(study, monkeypatch, capsys)
 FAULTS = {"a sentence": ("print('Whisper base is not installed.', file=sys.stderr); sys.exit(2)",
                          "Whisper base is not installed."),
           "a bug": ("1 / 0", "ZeroDivisionError: division by zero, `ser-study run 02` shows where"),
+          "a kill": ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+                     "the process that worked on it died (was there enough memory?), "
+                     "`ser-study run 02` shows where"),
           "nothing": ("pass", "")}
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from tqdm import tqdm
+from ..features.workers import DIED
 from ..files import write_whole
 from ..settings import Settings
 from ..site.build import build_site
@@ -76,7 +77,8 @@ def run_apart(paper: str, workers: int,
     running.remove(process)
     if not process.returncode: return ""
     if process.returncode == 2: return said.strip()   # a sentence of ours
-    return f"{said.strip().splitlines()[-1]}, `ser-study run {paper}` shows where"
+    last = said.strip().splitlines()[-1:] or [DIED]   # one that was killed says nothing
+    return f"{last[0]}, `ser-study run {paper}` shows where"
 
 def run_side_by_side(papers: list[str],
                      workers: int,                       # of all that run at a time
