@@ -133,10 +133,11 @@ def study() -> None:
     """Run papers 01 to 05 on the demo corpora, then build the site: nothing is downloaded. A paper that lacks
     something, such as a model, says so, and the others run. What has not changed since is not run again."""
     settings = load_settings()
-    from ser_study.commands.study import list_papers, make_site, run_study
-    failed = run_study(settings, typer.echo)
+    from ser_study.commands.study import describe_state, list_papers, make_site, run_study
+    state = describe_state(settings)
+    failed = run_study(settings, state, typer.echo)
     if len(failed) < len(list_papers(settings)):
-        typer.echo(f"Open {_shorten(make_site(settings), settings)} in a browser")
+        typer.echo(f"Open {_shorten(make_site(settings, state), settings)} in a browser")
     if failed: raise StudyError(f"Not run, for the reasons above: {', '.join(failed)}.")
 
 @app.command()

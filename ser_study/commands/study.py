@@ -102,10 +102,10 @@ def _stamp(notebook: Path, settings: Settings, state: dict) -> Stamp:
                  dict(notebook=source, **state))
 
 def run_study(settings: Settings,
+              state: dict,                  # of `describe_state`
               say: Callable[[str], None],   # gets a line for each paper
               ) -> list[str]:               # the papers that could not be run
     "Run papers 01 to 05 on the demo corpora, where something has changed since they were run."
-    state = describe_state(settings)
     stamps = {notebook.stem: _stamp(notebook, settings, state) for notebook in list_papers(settings)}
     waiting = [paper for paper, stamp in stamps.items() if not stamp.holds()]
     for paper in stamps:
@@ -120,14 +120,15 @@ def run_study(settings: Settings,
     return failed
 
 # %% ../../nbs/94a_study.ipynb #5d7e11ab
-def make_site(settings: Settings) -> Path:   # its index.html
+def make_site(settings: Settings,
+              state: dict,       # of `describe_state`
+              ) -> Path:         # its index.html
     "Build the site from the reports, where something has changed since it was built."
     beside = [settings.root / name for name in ("CONTRIBUTING.md", "CITATION.cff")]
     texts = {path.name: path.read_text(encoding="utf-8") for path in beside if path.is_file()}
     shown = dict(reports=digest_files(settings.reports, skip=("site",)),
                  notebooks=digest_files(settings.root / "nbs"), texts=texts)
-    site = Stamp(settings.cache / "study" / "site.json", settings.reports / "site",
-                 describe_state(settings) | shown)
+    site = Stamp(settings.cache / "study" / "site.json", settings.reports / "site", state | shown)
     if not site.holds():
         build_site(settings.reports, settings=settings)
         site.put()
