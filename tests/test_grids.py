@@ -135,4 +135,5 @@ def test_the_study_is_quiet(clone):
     code = "from ser_study.commands import cli; cli.site = lambda: None; cli.study()"
     done = subprocess.run([sys.executable, "-c", code], cwd=clone, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == "", done.stderr[-2000:]
-    assert re.fullmatch(r"1 of 1, \d\d:\d\d so far: 01_tiny\n", done.stdout), done.stdout
+    said = r"1 of 1 after \d\d:\d\d: 01_tiny\nOpen reports/site/index\.html in a browser\n"
+    assert re.fullmatch(said, done.stdout), done.stdout
