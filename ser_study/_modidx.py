@@ -1589,6 +1589,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'ser_study.site.claims.anchor': ('site_claims.html#anchor', 'ser_study/site/claims.py'),
                                        'ser_study.site.claims.join_claims': ('site_claims.html#join_claims', 'ser_study/site/claims.py'),
                                        'ser_study.site.claims.line_of': ('site_claims.html#line_of', 'ser_study/site/claims.py'),
+                                       'ser_study.site.claims.number_lines': ('site_claims.html#number_lines', 'ser_study/site/claims.py'),
                                        'ser_study.site.claims.read_placebos': ( 'site_claims.html#read_placebos',
                                                                                 'ser_study/site/claims.py'),
                                        'ser_study.site.claims.read_scoreboard': ( 'site_claims.html#read_scoreboard',

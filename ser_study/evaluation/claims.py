@@ -8,6 +8,7 @@ __all__ = ['BASES', 'EXPECTS', 'WAYS', 'SIDES', 'STUDIES', 'Claim', 'published_d
 # %% ../../nbs/65_claims.ipynb #aa0c05e7
 import tomllib
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from .classification import CLASS_METRICS, METRICS
 from .published import OURS, PAPERS, load_published
@@ -77,6 +78,7 @@ def published_difference(claim: Claim) -> float | None:   # in shares where the 
     return float(values[0] - values[1] if len(values) == 2 else values[0])
 
 # %% ../../nbs/65_claims.ipynb #ec139847
+@cache
 def _read_file(number: str) -> dict:
     "A paper's file: its corpora and its claims, as TOML has them."
     place = files("ser_study.evaluation") / "papers" / "claims" / f"{number}.toml"

@@ -186,9 +186,9 @@ def stage(reports: Path,     # of the runs
 # %% ../../nbs/81_site_build.ipynb #dea82e81
 SPHINX = ("-m", "sphinx", "-b", "html", "-n", "-W", "--keep-going", "-E", "-q")
 
-def run_sphinx(staged: Path, html: Path) -> None:
+def run_sphinx(staged: Path, html: Path, workers: int) -> None:
     "Make HTML of the staged sources. `StudyError` with Sphinx's first complaints."
-    command = [sys.executable, *SPHINX, "-d", staged / "doctrees", staged / "source", html]
+    command = [sys.executable, *SPHINX, "-j", workers, "-d", staged / "doctrees", staged / "source", html]
     places = [str(ASSETS.parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     own = {"PYTHONPATH": os.pathsep.join(places), "PYTHONHASHSEED": "0", "NO_COLOR": "1"}
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
@@ -222,7 +222,7 @@ def build_site(reports: Path,                        # of the runs
     with tempfile.TemporaryDirectory(prefix=".site-", dir=out.parent) as scratch:
         staged, html = Path(scratch), Path(scratch, "html")
         stage(reports, settings.root if settings else reports.parent, staged)
-        run_sphinx(staged, html)
+        run_sphinx(staged, html, settings.workers if settings else 1)
         (html / ".buildinfo").unlink()
         (html / "_sources").rmdir()   # Sphinx leaves it behind, empty
         put_in_place(html, out)

@@ -121,15 +121,15 @@ def confusions(claims: list[Claim], predictions: pd.DataFrame,
     "For each system and protocol with predictions; empty where the predictions have no true class."
     if "true" not in predictions: return []
     if "KMeans" in predictions: return clusterings(predictions)
-    classes, found = class_columns(predictions), {}
+    classes, systems, found = class_columns(predictions), {}, []
     for of, other in named_systems(claims):
         for protocol in PROTOCOLS:
-            where = {"protocol": protocol} | of
-            rows = chosen(predictions, where)
-            if not len(rows): continue
-            table = _count_classes(rows, classes, system_label(of, other))
-            found[str(where)] = dict(protocol=protocol, **table)
-    return list(found.values())
+            where = {"protocol": protocol} | of   # a system may name a protocol of its own
+            systems[str(where)] = (where, protocol, system_label(of, other))
+    for where, protocol, label in systems.values():
+        rows = chosen(predictions, where)
+        if len(rows): found.append(dict(protocol=protocol, **_count_classes(rows, classes, label)))
+    return found
 
 # %% ../../nbs/80d_site_figures.ipynb #cddac6fa
 def _codes(column: pd.Series) -> dict[str, list]:
