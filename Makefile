@@ -14,11 +14,12 @@ FIND_PYTHON = for python in $(PYTHON) python3 python; do \
 	(on Debian: python3.11 and python3.11-venv), or name yours: make PYTHON=python3.12" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: study test test-faults site lab calibrate clean lock help
+.PHONY: study test test-papers test-faults site lab calibrate clean lock help
 
 help:
 	@echo "make study   run every paper's notebook on the demo corpora, then build reports/site/index.html"
 	@echo "make test    run the library notebooks and the tests"
+	@echo "make test-papers  run whole papers in small: their reports, killed and resumed, the tutorial"
 	@echo "make test-faults  kill runs at random, fill disks, change thousands of files (most of an hour)"
 	@echo "make site    rebuild the site from the existing reports"
 	@echo "make lab     open the notebooks in JupyterLab"
@@ -39,6 +40,11 @@ test: $(READY)
 	echo "Running the tests"; \
 	$(RUN) python -m pytest -n 2 --dist loadfile tests || failed=1; \
 	exit $$failed
+
+# `make study` runs every paper as it stands; here they run small, and what they leave is looked at.
+test-papers: $(READY)
+	@echo "Running the tests of whole papers"
+	@$(RUN) python -m pytest -m "papers and not faults" -n 2 --dist loadfile tests
 
 # CI runs FAULTS="faults and not papers": whole papers that are killed or spread take half an hour.
 FAULTS ?= faults

@@ -13,12 +13,12 @@ SMALL = {
     "05": dict(n_seeds="1", epochs="1", advice_epochs="1"),
 }
 
-def start(paper: str, house: Path, **parameters: str) -> subprocess.Popen:
-    "A run on two workers of one thread each, with the cache and the reports of a house of its own."
+def start(paper: str, house: Path, workers: int = 2, **parameters: str) -> subprocess.Popen:
+    "A run on workers of one thread each, with the cache and the reports of a house of its own."
     options = [part for name, value in (SMALL[paper] | parameters).items()
                for part in ("-p", f"{name}={value}")]
     settings = dict(SER_STUDY_REPORTS=str(house / "reports"), SER_STUDY_CACHE=str(house / "cache"),
-                    SER_STUDY_WORKERS="2", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+                    SER_STUDY_WORKERS=str(workers), OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
     return subprocess.Popen([Path(sys.executable).with_name("ser-study"), "run", paper, *options], cwd=ROOT,
                             env={**os.environ, **settings}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                             text=True)

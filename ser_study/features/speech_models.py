@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from torch import nn
 from torch.nn import functional
 from transformers import (AutoConfig, AutoFeatureExtractor, AutoModel, FeatureExtractionMixin,
-                          PreTrainedModel, Wav2Vec2FeatureExtractor, WhisperFeatureExtractor)
+                          Wav2Vec2FeatureExtractor, WhisperFeatureExtractor)
 from ..data.audio import load_audio
 from .checkpoints import choose_device, fingerprint, pull, require_device
 from ..data.preparation import PREPARATION, prepare, segments
@@ -32,14 +33,14 @@ UNTRAINED = {f"{family.removesuffix('-audio')}-untrained": family for family in 
 # the default configuration of transformers is that of Whisper tiny; the other families' is base
 BASE = dict(whisper=SIZES)
 
-def _untrained(family: str) -> tuple[FeatureExtractionMixin, PreTrainedModel]:
+def _untrained(family: str) -> tuple[FeatureExtractionMixin, nn.Module]:
     "The base architecture with random weights, always the same. Does not change the caller's random state."
     extractor = WhisperFeatureExtractor() if family == "whisper" else Wav2Vec2FeatureExtractor()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return extractor, AutoModel.from_config(AutoConfig.for_model(family, **BASE.get(family, {})))
 
-def _pretrained(folder: Path) -> tuple[FeatureExtractionMixin, PreTrainedModel]:
+def _pretrained(folder: Path) -> tuple[FeatureExtractionMixin, nn.Module]:
     "Feature extractor and model from a folder. `StudyError` where it holds no speech encoder in safetensors."
     if not any(folder.glob("*.safetensors")):
         raise StudyError(f"{folder.name} holds no weights in safetensors, and pickled ones are not loaded: "
@@ -66,7 +67,7 @@ def _numbers(layers: int | tuple[int, ...], count: int) -> list[int]:
     return [layer % (count + 1) for layer in wanted]
 
 def _load(checkpoint: str, layers: int | tuple[int, ...] | str,
-          device: str) -> tuple[FeatureExtractionMixin, PreTrainedModel]:
+          device: str) -> tuple[FeatureExtractionMixin, nn.Module]:
     "Feature extractor and model, cut above the highest layer; of Whisper the encoder alone."
     transformers.utils.logging.disable_progress_bar()   # otherwise each process prints a bar
     if checkpoint in UNTRAINED: extractor, model = _untrained(UNTRAINED[checkpoint])
@@ -79,7 +80,7 @@ def _load(checkpoint: str, layers: int | tuple[int, ...] | str,
     return extractor, model.to(device).eval()
 
 # %% ../../nbs/35_speech_models.ipynb #5038ea2d
-def _whisper_states(model: PreTrainedModel,    # the encoder
+def _whisper_states(model: nn.Module,    # the encoder
                     mel: torch.Tensor,         # (n, 80, 2 t)
                     layers: int | tuple[int, ...] | str) -> torch.Tensor:   # (n, layers, t, d)
     "The requested layers on as many frames as there are; the encoder's own `forward` takes 30 s only."
@@ -92,7 +93,7 @@ def _whisper_states(model: PreTrainedModel,    # the encoder
     return torch.stack([states[layer] for layer in _numbers(layers, last)], dim=1)
 
 # %% ../../nbs/35_speech_models.ipynb #e15e9f48
-def _hidden(model: PreTrainedModel, layers: int | tuple[int, ...] | str,
+def _hidden(model: nn.Module, layers: int | tuple[int, ...] | str,
             values: torch.Tensor,               # (n, samples), for Whisper (n, 80, 2 t)
             mask: torch.Tensor | None,          # (n, samples), 0 where padded
             ) -> torch.Tensor:                  # (n, layers, t, d)
@@ -197,7 +198,7 @@ def _listen(extractor: FeatureExtractionMixin,
     return extractor(rows, sampling_rate=extractor.sampling_rate, padding=padding,
                      return_attention_mask=padding, return_tensors="pt")
 
-def _count_frames(model: PreTrainedModel, samples: int) -> int:
+def _count_frames(model: nn.Module, samples: int) -> int:
     "Frames of a signal of so many samples."
     if model.config.model_type == "whisper": return -(-samples // FRAME)
     return int(model._get_feat_extract_output_lengths(samples))

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from .checkpoints import choose_device, fingerprint, pull, require_device
 from .models import checkpoint_of
 from .universal_sentences import UniversalSentenceEncoder
@@ -43,7 +44,7 @@ def minilm_folder() -> Path:
     return get_model_path()
 
 # %% ../../nbs/34_text_models.ipynb #961a598b
-def _load(checkpoint: str, untrained: bool) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+def _load(checkpoint: str, untrained: bool) -> tuple[PreTrainedTokenizerBase, nn.Module]:
     "Tokenizer and encoder. `StudyError` where there is no such encoder."
     folder = minilm_folder() if checkpoint in BUNDLED else pull(checkpoint)
     transformers.utils.logging.disable_progress_bar()
@@ -142,7 +143,7 @@ def _batches(encoder: SentenceEncoder,
     return encoded, [order[start:start + size] for start in range(0, len(order), size)]
 
 @torch.inference_mode()
-def _encode(encoder: SentenceEncoder, model: PreTrainedModel,
+def _encode(encoder: SentenceEncoder, model: nn.Module,
             inputs: transformers.BatchEncoding) -> np.ndarray | list[np.ndarray]:
     "One batch of n texts: (n, d) float32, or with pooling none n arrays of (t, d)."
     tokens, mask = model(**inputs).last_hidden_state, inputs["attention_mask"]

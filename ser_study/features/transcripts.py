@@ -17,8 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 import transformers
-from transformers import (AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer,
-                          WhisperForConditionalGeneration)
+from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from ..data.audio import load_audio
 from .checkpoints import choose_device, fingerprint, pull, require_device
@@ -55,7 +54,7 @@ def cut_windows(signal: np.ndarray) -> list[np.ndarray]:   # (n,) at 16 kHz
 def _load_whisper(folder: Path, device: str) -> tuple:
     "Feature extractor, tokenizer and model. Mutes warnings of how transformers' Whisper decodes."
     logging.getLogger("transformers.generation.utils").setLevel(logging.ERROR)
-    return _load_parts(WhisperForConditionalGeneration, "Whisper", folder, device)
+    return _load_parts(transformers.WhisperForConditionalGeneration, "Whisper", folder, device)
 
 @torch.inference_mode()
 def _decode_windows(windows: list[np.ndarray],   # (n,) samples each, at most 30 s

@@ -11,8 +11,7 @@ import json, struct
 from collections.abc import Iterator
 from pathlib import Path
 import numpy as np, torch
-from transformers import (GenerationConfig, WhisperConfig, WhisperFeatureExtractor,
-                          WhisperForConditionalGeneration, WhisperTokenizerFast)
+from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperTokenizerFast
 from .wheels import Published, save_weights, write_files
 from ..files import write_whole_folder
 

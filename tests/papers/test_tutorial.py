@@ -4,7 +4,8 @@ import json, os, re, subprocess, sys
 from pathlib import Path
 import nbformat, numpy as np, pandas as pd, pytest, soundfile
 
-ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.papers
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "nbs/tutorials/your_own_corpus.ipynb"
 SMALL = dict(n_seeds=1, trials=2, epochs=1)
 

@@ -10,7 +10,8 @@ from ser_study.settings import load_settings
 from ser_study.features.store import FeatureStore
 from ser_study.study.execution import execute
 
-ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.papers
+ROOT = Path(__file__).resolve().parents[2]
 PAPER = "01_toh2025_hybrid_clustering"
 SMALL = dict(transcripts="oracle", text_models="minilm", language="en", speech_models="", clusters="4",
              min_cluster_size="3", n_seeds="2", trials="2", refits="2")
