@@ -15,9 +15,9 @@ from transformers import set_seed
 from ...features.checkpoints import choose_device
 from ...models.conversation_datasets import ConversationSamples, stretches
 from ...models.datasets import Samples, pack, standardise_samples, unpack
-from ...models.finetuning import train_tokenizer
 from ...models.losses import two_task_loss
 from ...models.networks.conversation import EMBEDDERS, ConversationNetwork
+from ...models.tokenizers import train_tokenizer
 from ...models.training import Recipe, fit, predict, soft_label_loss
 from ...protocol.class_weights import class_weights
 from ...protocol.dialogues import places_in_dialogues, replaced_history, windows
