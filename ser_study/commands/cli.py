@@ -360,6 +360,8 @@ INTERRUPTED = 130   # Typer's exit code after a KeyboardInterrupt
 def main() -> None:
     "Entry point of `ser-study`."
     signal.signal(signal.SIGTERM, signal.default_int_handler)   # as a job's time limit sends it: like Ctrl-C
+    # jsonschema, behind nbformat, would compile grammars for two seconds, and nothing here asks for them
+    sys.modules.setdefault("rfc3987_syntax", None)
     try: app()
     except StudyError as error:
         print(error, file=sys.stderr)
