@@ -125,10 +125,11 @@ def confusions(claims: list[Claim], predictions: pd.DataFrame,
     for of, other in named_systems(claims):
         for protocol in PROTOCOLS:
             where = {"protocol": protocol} | of   # a system may name a protocol of its own
-            systems[str(where)] = (where, protocol, system_label(of, other))
-    for where, protocol, label in systems.values():
+            apart = {key: value for key, value in of.items() if key != "protocol"}
+            systems[str(where)] = (where, system_label(apart, other))
+    for where, label in systems.values():
         rows = chosen(predictions, where)
-        if len(rows): found.append(dict(protocol=protocol, **_count_classes(rows, classes, label)))
+        if len(rows): found.append(dict(protocol=where["protocol"], **_count_classes(rows, classes, label)))
     return found
 
 # %% ../../nbs/80d_site_figures.ipynb #cddac6fa

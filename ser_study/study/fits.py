@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np, pandas as pd, psutil, pyarrow as pa, pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
-from ..features.cluster import over_cluster
+from ..features.cluster import cpu_clock, over_cluster
 from ..features.workers import ProcessDied, over_processes
 from ..files import DamageWarning, write_whole
 from ..settings import Settings, StudyError
@@ -188,14 +188,15 @@ def _gpu(device: str) -> str:   # cuda, or anything else
     require_device(device, "fit_device")
     return f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}"
 
-def _run(function: Callable, task: Task, path: Path) -> Fit:
+def _run(function: Callable, task: Task, path: Path,
+         clock: Callable[[], float] = time.process_time) -> Fit:
     "One fit: computed, with a note of what it cost, and kept; unless another run has kept it meanwhile."
     if (kept := _kept(path)) is not None: return kept
     gpu = _gpu(task.configuration.get("device", "cpu"))
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall, cpu = time.perf_counter(), clock()
     with threadpool_limits(1):   # the last bits of a sum depend on the number of threads
         table, facts = function(**task.arrays, **task.configuration)
-    cost = dict(wall_s=time.perf_counter() - wall, cpu_s=time.process_time() - cpu,
+    cost = dict(wall_s=time.perf_counter() - wall, cpu_s=clock() - cpu,
                 rss_mb=psutil.Process().memory_info().rss / 2**20, gpu=gpu)
     fit = Fit(table, json.loads(json.dumps({**facts, **cost})))   # the same whether computed or read
     _keep(fit, path)
@@ -214,7 +215,7 @@ def _work(function: Callable, position: int, job: _Job) -> tuple[int, Fit]:
 
 def _work_far(function: Callable, position: int, job: _Job, arrays: dict) -> tuple[int, Fit]:
     "One job whose arrays travelled apart from it, as `over_cluster` calls it."
-    return _work(function, position, job._replace(task=replace(job.task, arrays=arrays)))
+    return position, _run(function, replace(job.task, arrays=arrays), job.path, cpu_clock())
 
 def _over_cluster(function: Callable, jobs: list[_Job], scheduler: str) -> Iterator[tuple]:
     "The jobs on a cluster; an array that several of them share is sent once."

@@ -14,6 +14,7 @@ import pandas as pd, psutil
 from ..data.corpora import CORPORA
 from ..files import explain_disk, write_together, write_whole
 from ..settings import Settings, StudyError
+from ..features.cluster import FAR
 from ..features.store import text_key
 from .folders import public_corpora, run_name
 from .parameters import ask_git, committed_parameters, default_parameters, parse_parameters
@@ -82,8 +83,8 @@ def hardware() -> dict:
 
 # %% ../../nbs/71_runs.ipynb #b0118a38
 def _usage() -> tuple[float, float]:
-    "CPU seconds and resident MB of this process and all its children."
-    me, cpu, memory = psutil.Process(), 0.0, 0.0
+    "CPU seconds of this process, its children and a cluster's workers; resident MB of the first two."
+    me, cpu, memory = psutil.Process(), FAR["cpu_s"], 0.0
     times = me.cpu_times()
     cpu += times.user + times.system + times.children_user + times.children_system
     for process in (me, *me.children(recursive=True)):
