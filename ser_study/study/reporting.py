@@ -25,6 +25,7 @@ def use_style() -> None:
 def save_figure(figure, path: Path, description: str) -> SVG:
     "Save as SVG with its description as the accessible title, close it, and return it for display."
     buffer = io.StringIO()
+    figure.draw_without_rendering()   # the layout makes room for ticks as they were before it moved the axes
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": description})
     plt.close(figure)
     svg = buffer.getvalue()

@@ -24,7 +24,7 @@ def emotions_figure(shares: pd.DataFrame,   # of `emotion_shares`
     figure, axis = plt.subplots(figsize=(8, 3.4))
     shares.plot.bar(ax=axis, width=.8, rot=20)
     axis.set(ylabel="share of the side", xlabel="")
-    axis.legend(frameon=False)
+    axis.legend(frameon=False, ncols=shares.shape[1], loc="lower center", bbox_to_anchor=(.5, 1))
     return figure
 
 # %% ../../../nbs/75f_conversations_figures.ipynb #668e4c4f
