@@ -151,11 +151,14 @@ def _check_memory() -> Check:
                       "close other programs, or set workers = 1 in settings.ini")
 
 def _check_processor(settings: Settings) -> Check:
-    "Cores that this process may use, against the workers of the settings."
-    import psutil
+    "Cores that this process may use, against the workers of the settings; whether they compute in bfloat16."
+    import psutil, torch
     me = psutil.Process()
     cores = len(me.cpu_affinity()) if hasattr(me, "cpu_affinity") else psutil.cpu_count()
-    return make_check("processor", settings.workers <= cores, f"{cores} cores, {settings.workers} workers",
+    # where it has no such arithmetic, training with bf16=True takes several times as long as without
+    bf16 = any(has for name, has in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
+    found = f"{cores} cores, {settings.workers} workers, bf16: {'yes' if bf16 else 'no'}"
+    return make_check("processor", settings.workers <= cores, found,
                       f"set workers = {cores} in settings.ini")
 
 # %% ../../nbs/90_doctor.ipynb #f92b25cd
