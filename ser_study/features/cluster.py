@@ -7,7 +7,7 @@ __all__ = ['PATIENCE', 'OWN', 'FAR', 'CHUNK', 'CHUNKS', 'connect', 'local_cluste
            'OnCluster']
 
 # %% ../../nbs/30c_cluster.ipynb #30f00003
-import functools, time, warnings
+import functools, socket, time, warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
@@ -24,9 +24,14 @@ PATIENCE = 60   # seconds that a cluster may be without any worker, after it had
 
 def connect(scheduler: str):   # tcp://host:port
     "A client of the Dask scheduler at an address. `StudyError` where none answers."
-    try: from distributed import Client
+    try:
+        from distributed import Client
+        from distributed.comm import get_address_host_port
     except ImportError: raise StudyError("Dask is not installed: pip install 'ser_study[cluster]'.") from None
-    try: return Client(scheduler, timeout=10)
+    try:
+        # a client that found nobody, when it is cleaned up, can wait for ever for a lock of the next one
+        socket.create_connection(get_address_host_port(scheduler, strict=True), timeout=10).close()
+        return Client(scheduler, timeout=10)
     except (OSError, ValueError):
         raise StudyError(f"No Dask scheduler answers at {scheduler}: an address is like "
                          "tcp://host:8786.") from None
