@@ -304,7 +304,7 @@ def two_commands_suffice(house):
     "README names the two commands, the Makefile has them, and CI calls both."
     wanted = [
         ("README.md", "make study"),
-        ("README.md", "make test"),
+        ("README.md", "make test "),
         (".ci/run", "make study"),
         (".ci/run", "make test 2>&1"),
         ("Makefile", "\nstudy:"),
@@ -608,7 +608,7 @@ PLANTS = {
     ),
     "windows home": (texts_name_no_machine, add_text("reports/note.md", "C:" + "\\Users\\someone\n")),
     "CI without the study": (two_commands_suffice, change_text(".ci/run", "make study", "true")),
-    "quiet readme": (two_commands_suffice, change_text("README.md", "make test", "")),
+    "quiet readme": (two_commands_suffice, change_text("README.md", "make test ", "")),
     "other CI": (two_commands_suffice, change_text(".ci/run", "make test 2>&1", "pytest")),
     "one machine's build": (
         lock_fits,
