@@ -1,5 +1,5 @@
 "Transcripts: recognisers over processes, and word error rates against other ways to count."
-import json, os, shutil, signal, subprocess, sys, time
+import json, os, shutil, subprocess, sys
 from itertools import groupby
 import numpy as np
 import pandas as pd
@@ -15,7 +15,6 @@ from transformers import (GenerationConfig, Wav2Vec2Config, Wav2Vec2CTCTokenizer
 from ser_study.data.audio import audio_key, load_audio
 from ser_study.features.checkpoints import fingerprint
 from ser_study.features.models import checkpoint_of
-from ser_study.features.workers import over_processes
 from ser_study.settings import StudyError, load_settings
 from ser_study.features.store import FeatureStore, extract
 from ser_study.features.transcripts import (CTC, Whisper, normalise_words, word_error_rate,
@@ -247,32 +246,6 @@ def test_the_weights_of_whisper_base_hear_a_sentence(tmp_path):
     synthesise([Clip("0.flac", said, "en-us", 150, 40, 40, 70, 1)], tmp_path)
     whisper = Whisper(checkpoint_of("whisper", load_settings()), "en", device="cpu", workers=1)
     assert word_error_rate([said], [str(dict(whisper.compute([tmp_path / "0.flac"]))[0])]) <= 1 / 6
-
-
-def test_results_stream_and_little_is_taken_in_advance():
-    paths = [f"{n}.wav" for n in range(40)]
-    results = over_processes(_name, paths, workers=2)
-    first = [next(results) for _ in range(3)]
-    assert len(first) == 3
-    assert dict([*first, *results]) == dict(enumerate(paths))
-
-
-def _name(position, path): return position, path
-
-
-def _mortal(position, path):
-    if path.startswith("deadly"): os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.02)
-    return position, path
-
-
-def test_a_dying_worker_costs_its_clip_only():
-    paths = ["deadly-0.wav", *(f"{n}.wav" for n in range(12)), "deadly-1.wav", "last.wav"]
-    results = dict(over_processes(_mortal, paths, workers=2))
-    failed = {n for n, r in results.items() if isinstance(r, StudyError)}
-    assert failed == {0, 13} and "deadly-1.wav" in str(results[13])
-    assert {n: r for n, r in results.items() if n not in failed} == (
-        {n: p for n, p in enumerate(paths) if n not in failed})
 
 
 def edit_distance(a, b):
