@@ -482,6 +482,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'ser_study/evaluation/claims.py'),
                                              'ser_study.evaluation.claims.Claim.paper': ( 'claims.html#claim.paper',
                                                                                           'ser_study/evaluation/claims.py'),
+                                             'ser_study.evaluation.claims._published': ( 'claims.html#_published',
+                                                                                         'ser_study/evaluation/claims.py'),
                                              'ser_study.evaluation.claims._read_claim': ( 'claims.html#_read_claim',
                                                                                           'ser_study/evaluation/claims.py'),
                                              'ser_study.evaluation.claims._read_file': ( 'claims.html#_read_file',

@@ -10,6 +10,7 @@ import tomllib
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+import pandas as pd
 from .classification import CLASS_METRICS, METRICS
 from .published import OURS, PAPERS, load_published
 from ..settings import StudyError
@@ -62,12 +63,16 @@ class Claim:
         return f"predictions have no metric {self.metric!r}." if self.systems and not known else ""
 
 # %% ../../nbs/65_claims.ipynb #6a6c402d
+@cache
+def _published(paper: str) -> pd.DataFrame:
+    "What a paper prints, by item, row and column."
+    return load_published(paper).set_index(["item", "row", "column"])
+
 def published_difference(claim: Claim) -> float | None:   # in shares where the paper prints percent
     """What the paper prints for the comparison; None where it prints no number.
     `StudyError` where papers/NN.csv has no such number."""
     if not claim.printed: return None
-    table = load_published(claim.paper).set_index(["item", "row", "column"])
-    values = []
+    table, values = _published(claim.paper), []
     for place in claim.printed:
         if tuple(place) not in table.index:
             number = claim.id[:2]

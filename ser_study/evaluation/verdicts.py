@@ -61,7 +61,7 @@ def count_systems(systems: list[pd.DataFrame],   # predictions of each of n syst
     answer = rows[classes].to_numpy().argmax(axis=1)
     repetition = np.unique(rows.seed, return_inverse=True)[1]
     seeds = repetition.max(initial=-1) + 1
-    counts = confusion_counts(true, answer, len(classes), rows.unit.astype(str).to_numpy(),
+    counts = confusion_counts(true, answer, len(classes), pd.factorize(rows.unit, sort=True)[0],
                               rows.system.to_numpy() * seeds + repetition)
     return counts.reshape(len(systems), seeds, *counts.shape[1:])
 
