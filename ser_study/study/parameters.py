@@ -106,7 +106,8 @@ OF_BENCHMARKS = {
     "04_scale": dict(manifest=SAMPLE, clips=SAMPLE, words=SAMPLE, vectors=Range(10, 10**7), n_clips=SAMPLE,
                      n_words=SAMPLE, n_fits=SAMPLE, repeats=ROUNDS, seed=SEEDS["seed"]),
     "05_calibration": dict(studies=Range(4, 10**6), seed=SEEDS["seed"]),
-    "06_faults": dict(files=SAMPLE, seed=SEEDS["seed"])}
+    "06_faults": dict(files=SAMPLE, seed=SEEDS["seed"]),
+    "07_study": dict(workers=SIDE_BY_SIDE)}
 RANGES = OF_PAPERS | OF_BENCHMARKS   # notebook -> parameter -> what it may be
 
 # %% ../../nbs/70d_parameters.ipynb #6cab473f

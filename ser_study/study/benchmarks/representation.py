@@ -6,10 +6,10 @@
 __all__ = ['load_or_demo', 'write_copies', 'find_texts', 'in_order', 'our_functionals', 'smile_functionals', 'our_statistics',
            'call_librosa', 'librosa_statistics', 'check_spectra', 'our_vectors', 'batched_vectors', 'padded_vectors',
            'vector_contenders', 'cosines', 'our_words', 'pipeline_words', 'find_faster', 'faster_words',
-           'word_contenders', 'compare_words', 'extract_into', 'extract_cold', 'run_twice']
+           'word_contenders', 'compare_words', 'extract_into', 'extract_cold']
 
 # %% ../../../nbs/71i_benchmarks_representation.ipynb #53984e3e
-import importlib.util, logging, os, tempfile
+import importlib.util, logging, tempfile
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -25,9 +25,7 @@ from ...features.store import FeatureStore, extract
 from ...features.transcripts import Whisper, normalise_words
 from ...features.wheels import write_files
 from ...features.whisper_weights import WHISPER
-from ...settings import Settings, StudyError, load_settings
-from ..execution import run_paper
-from ..runs import measured
+from ...settings import Settings, StudyError
 from ..timing import compare_speeds
 
 # %% ../../../nbs/71i_benchmarks_representation.ipynb #8c234e9b
@@ -213,14 +211,16 @@ def word_contenders(paths: list[Path], weights: str, language: str, workers: int
 
 def compare_words(costs: pd.DataFrame,           # returned by `race`
                   words: dict[str, np.ndarray],  # contender -> (n,) texts
+                  encoding: float,               # seconds of the encoder alone, padded
                   ) -> pd.DataFrame:
     "Ours against each other contender, as `compare_speeds`, with the number of equal texts."
     texts = {name: [normalise_words(text) for text in heard] for name, heard in words.items()}
     rows = []
     for name in texts.keys() - {"ours"}:
         equal = sum(one == other for one, other in zip(texts["ours"], texts[name]))
-        rows.append(compare_speeds(costs, "Whisper's words", "ours", {name: np.nan},
-                                   f"{equal} of {len(texts[name])} texts equal"))
+        rows.append(compare_speeds(costs, "Whisper's words", "ours", {name: 1.5},
+                                   f"{equal} of {len(texts[name])} texts equal",
+                                   (encoding, "to encode thirty seconds a clip, without a word")))
     return pd.concat(rows).sort_values("against", ignore_index=True)
 
 # %% ../../../nbs/71i_benchmarks_representation.ipynb #42c35b4a
@@ -236,19 +236,3 @@ def extract_cold(scratch: Path,      # gets a new folder for the store
                  keys: list[str], paths: list[Path], workers: int) -> np.ndarray:   # (n, 88) float32
     "As `extract_into`, with an empty store."
     return extract_into(Path(tempfile.mkdtemp(dir=scratch)), keys, paths, workers)
-
-# %% ../../../nbs/71i_benchmarks_representation.ipynb #b7fc8338
-def run_twice(paper: str,       # its number
-              corpora: str,     # demo corpora, which are made before the clock starts
-              scratch: Path,    # gets the cache and the reports
-              ) -> pd.DataFrame:   # costs of the stages cold and warm, as `race` returns them
-    "Run a paper with an empty cache and with a full one. `AssertionError` where results.csv differs."
-    os.environ |= dict(SER_STUDY_CACHE=str(scratch / "cache"), SER_STUDY_REPORTS=str(scratch / "reports"))
-    load_corpora(corpora, load_settings())
-    costs, tables = [], []
-    for stage in ("cold", "warm"):
-        with measured(stage, 1) as cost: folder = run_paper(paper, dict(corpora=corpora), load_settings())
-        costs.append(cost | {"round": 1})
-        tables.append((folder / "results.csv").read_bytes())
-    assert tables[0] == tables[1], "the two runs differ in results.csv"
-    return pd.DataFrame(costs)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['grow', 'time_manifest', 'write_changed', 'measure_growth', 'size_of_store', 'time_store', 'Fresh', 'extract_again',
-           'make_tasks', 'fit_again', 'one_against_two', 'plan', 'describe_scale']
+           'on_one_core', 'make_tasks', 'fit_again', 'one_against_two', 'plan', 'describe_scale']
 
 # %% ../../../nbs/71g_benchmarks_scale.ipynb #71aa0003
 import time
@@ -18,8 +18,9 @@ from ...features.store import FeatureStore, fill, text_key, verify
 from ...models.mlp import fit_mlp
 from ...protocol.audit import audit_leakage
 from ...protocol.splits import grouped_folds
+from .training import threads
 from ..fits import Task, run_fits
-from ..timing import compare_speeds, measure_apart, race
+from ..timing import all_cores_busy, compare_speeds, measure_apart, race
 
 # %% ../../../nbs/71g_benchmarks_scale.ipynb #71aa0006
 def grow(utterances: pd.DataFrame,   # of a corpus: utterance, speaker ...
@@ -114,6 +115,10 @@ def extract_again(extractor, items: list, fresh: Fresh, scheduler: str = "") -> 
         extractor = OnCluster(extractor, scheduler, {item: soundfile.info(item).duration for item in items})
     _fill_new(extractor, items, fresh())
 
+def on_one_core(work: Callable) -> None:
+    "Do some work without PyTorch's further threads."
+    with threads(1): work()
+
 def make_tasks(count: int) -> list[Task]:
     "Fits of paper 05's network on random numbers of the size of a corpus."
     rng = np.random.default_rng(0)
@@ -131,7 +136,7 @@ def one_against_two(what: str,      # what is computed
                     one: Callable, two: Callable) -> pd.DataFrame:   # as `compare_speeds`
     "By which factor two workers are faster than one; 1.8 is wanted."
     costs, _ = race(repeats, two=two, one=one)
-    return compare_speeds(costs, what, "two", {"one": 1.8}, "the same by test")
+    return compare_speeds(costs, what, "two", {"one": 1.8}, "the same by test", all_cores_busy(costs, "two"))
 
 # %% ../../../nbs/71g_benchmarks_scale.ipynb #71aa0026
 def plan(rates: pd.DataFrame,     # stage; cpu_s and mb (kept) of one clip

@@ -6,8 +6,7 @@
 __all__ = ['PLAIN', 'load_or_demo', 'frame_samples', 'threads', 'Contest', 'rows_computed', 'train_plainly', 'train_by_fit',
            'train', 'race_training', 'padded_probabilities', 'compare_padding', 'train_in_one_thread', 'encode_singly',
            'encode_padded', 'encode_equal_lengths', 'encode_in_processes', 'race_encoders', 'compare_encoders',
-           'bilstm_tasks', 'compute_anew', 'race_fits', 'time_start', 'largest_difference', 'compare_costs',
-           'compare_training', 'judge']
+           'bilstm_tasks', 'compute_anew', 'race_fits', 'time_start', 'largest_difference', 'compare_training']
 
 # %% ../../../nbs/71c_benchmarks_training.ipynb #909b5c70
 import tempfile
@@ -34,7 +33,7 @@ from ...models.training import Recipe, fit, predict, soft_label_loss
 from ...settings import Settings, StudyError
 from ..fits import Fit, Task, run_fits
 from ..network_fits import DEFAULTS, fit_network
-from ..timing import race, times_faster
+from ..timing import compare_speeds, race
 
 # %% ../../../nbs/71c_benchmarks_training.ipynb #7f868c84
 def load_or_demo(corpora: str, demo: str, settings: Settings) -> tuple[pd.DataFrame, str]:
@@ -260,29 +259,14 @@ def largest_difference(fits: list[Fit], others: list[Fit]) -> float:
     return float(np.abs(first - second).max())
 
 # %% ../../../nbs/71c_benchmarks_training.ipynb #e85e91ca
-def compare_costs(costs: pd.DataFrame,          # from `race`
-                  ours: str, theirs: str,       # contenders
-                  wanted: float,                # times faster; NaN where nothing is wanted
-                  what: str, values: str) -> dict:
-    "How many times faster `ours` was than `theirs`, beside the wanted number."
-    return {"what": what, "ours": ours, "against": theirs, "wanted": wanted,
-            **times_faster(costs, ours, theirs), "values": values}
-
 def compare_training(raced: dict[str, tuple[pd.DataFrame, dict]],   # network -> costs and trained networks
                      apart: dict[str, float],                       # network -> largest difference by padding
-                     ) -> list[dict]:
+                     ) -> pd.DataFrame:                             # as `compare_speeds`
     "The rows of every network: ours against each plain way, and what each part brings."
-    rows = []
+    tables, wanted = [], dict(zip(PLAIN, (1.5, np.nan, np.nan)))
     for name, (costs, _) in raced.items():
         what, values = f"training {name}", f"predictions at most {apart[name]:.0e} apart"
-        for theirs, wanted in zip(PLAIN, (1.5, np.nan, np.nan)):
-            rows.append(compare_costs(costs, "ours", theirs, wanted, what, values))
-        for way in ("to_the_batchs_longest", "like_lengths"):
-            rows.append(compare_costs(costs, way, "to_the_longest", np.nan, what, "what this part brings"))
-    return rows
-
-def judge(rows: list[dict]) -> pd.DataFrame:
-    "The rows as a table that says which wanted numbers were reached."
-    table = pd.DataFrame(rows)
-    reached = np.where(table["got"] >= table["wanted"], "yes", "no")
-    return table.assign(reached=np.where(table["wanted"].isna(), "", reached))
+        tables.append(compare_speeds(costs, what, "ours", wanted, values))
+        tables += [compare_speeds(costs, what, way, {"to_the_longest": np.nan}, "what this part brings")
+                   for way in ("to_the_batchs_longest", "like_lengths")]
+    return pd.concat(tables, ignore_index=True)
