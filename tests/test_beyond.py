@@ -1,7 +1,7 @@
-"""What results hang on: scores by another library, and the page made again from committed runs."""
+"""What results hang on: scores by another library. The page is made again in tests/papers/test_essays.py."""
 
 import numpy as np, pandas as pd, pytest
-from committed import committed_reports, link_runs, run_essay
+from committed import committed_reports
 from sklearn.metrics import recall_score
 from ser_study.study.beyond.blocks import Block, read_blocks
 
@@ -43,11 +43,3 @@ def test_every_paper_with_classifiers_has_a_block(blocks):
 def test_two_voices_are_no_factor(blocks):
     "Six speakers are the fewest of whom anything is said."
     assert "speaker" not in of(blocks, "05", "nemo", "corrected").factors
-
-
-def test_the_committed_page_reads_the_runs_that_are_there(tmp_path):
-    "Made anew from the committed runs, its numbers are the committed ones."
-    made = run_essay("07", link_runs(tmp_path))
-    kept = REPORTS / "07_beyond" / "all"
-    again, committed = (pd.read_csv(folder / "results.csv") for folder in (made, kept))
-    pd.testing.assert_frame_equal(again, committed, rtol=1e-6)
