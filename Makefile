@@ -5,6 +5,8 @@ READY  := $(VENV)/.ready
 RUN    := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 PIP    := bin/python -m pip --disable-pip-version-check install -qq
 EXTRAS := .[demo,site,dev,cluster]
+# Whole files go to two processes, in the order of tests/conftest.py.
+SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 PYTHON ?= python3.11
 
 # The first of these that runs, is 3.11 or newer and can make virtual environments.
@@ -38,19 +40,19 @@ test: $(READY)
 	echo "Running the library notebooks, top to bottom"; \
 	$(RUN) nbdev-test nbs --n-workers 2 || failed=1; \
 	echo "Running the tests"; \
-	$(RUN) python -m pytest -n 2 --dist loadfile tests || failed=1; \
+	$(RUN) python -m pytest $(SPREAD) tests || failed=1; \
 	exit $$failed
 
 # `make study` runs every paper as it stands; here they run small, and what they leave is looked at.
 test-papers: $(READY)
 	@echo "Running the tests of whole papers"
-	@$(RUN) python -m pytest -m "papers and not faults" -n 2 --dist loadfile tests
+	@$(RUN) python -m pytest -m "papers and not faults" $(SPREAD) tests
 
 # CI runs FAULTS="faults and not papers": whole papers that are killed or spread take half an hour.
 FAULTS ?= faults
 test-faults: $(READY)
 	@echo "Running the long tests of faults"
-	@$(RUN) python -m pytest -m "$(FAULTS)" -n 2 --dist loadfile tests
+	@$(RUN) python -m pytest -m "$(FAULTS)" $(SPREAD) tests
 
 site: $(READY)
 	@echo "Building the site from reports/"

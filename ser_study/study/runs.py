@@ -7,7 +7,7 @@ __all__ = ['FIT', 'find_notebook', 'about_corpora', 'complete', 'code_state', 'p
            'write_csv', 'run_folder', 'Run', 'write_benchmark']
 
 # %% ../../nbs/71_runs.ipynb #3634eef4
-import contextlib, importlib.metadata, json, platform, re, threading, time
+import contextlib, importlib.metadata, json, platform, re, sys, threading, time
 from datetime import datetime, timezone
 from pathlib import Path
 import pandas as pd, psutil
@@ -75,9 +75,9 @@ def _processor() -> str:
     return model.group(1) if model else platform.processor() or platform.machine()
 
 def hardware() -> dict:
-    "Processor, cores, memory (GB) and accelerator; never a machine's name."
-    import torch
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    "Processor, cores, memory (GB) and accelerator, if PyTorch was loaded; never a machine's name."
+    torch = sys.modules.get("torch")   # to import it takes seconds, and what did without used no accelerator
+    gpu = torch.cuda.get_device_name(0) if torch and torch.cuda.is_available() else None
     return dict(processor=_processor(), cores=psutil.cpu_count(),
                 memory_gb=round(psutil.virtual_memory().total / 2**30, 1), gpu=gpu)
 

@@ -76,7 +76,7 @@ def compare_speeds(costs: pd.DataFrame,         # of `race`
                            **times_faster(costs, ours, theirs), "values": values}
                           for theirs, factor in wanted.items()])
     reached = np.where(table["got"] >= table["wanted"], "yes", "no")
-    at_most = typical(costs)["wall_s"][list(wanted)].to_numpy() / seconds
+    at_most = costs.groupby("stage")["wall_s"].median()[list(wanted)].to_numpy() / seconds
     return table.assign(reached=np.where(table["wanted"].isna(), "", reached), **{"at most": at_most},
                         limit=limit)
 
@@ -84,7 +84,8 @@ def all_cores_busy(costs: pd.DataFrame,   # of `race`
                    ours: str,             # contender
                    ) -> tuple[float, str]:
     "`least` of a contender's own work: its CPU seconds, shared evenly by all cores."
-    return typical(costs)["cpu_s"][ours] / psutil.cpu_count(), "the same CPU seconds with every core busy"
+    seconds = costs.cpu_s[costs.stage == ours].median() / psutil.cpu_count()
+    return seconds, "the same CPU seconds with every core busy"
 
 def _describe_factor(row: pd.Series) -> str:   # of `compare_speeds`
     "A comparison, and why it is not what was wanted."

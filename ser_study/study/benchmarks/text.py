@@ -110,12 +110,12 @@ def time_step(model: PreTrainedModel, size: int) -> float:
         seconds.append(time.perf_counter() - began)
     return median(seconds[1:])   # the first one makes AdamW's state
 
-def least_seconds(contest: TextContest) -> float:
-    "Seconds of an epoch in which no token is padding."
+def least_seconds(contest: TextContest, sizes: tuple[int, ...] = SIZES) -> float:
+    "Seconds of an epoch in which no token is padding, from steps of these sizes."
     _, model, samples = contest.build()
     model.train()
-    steps = [time_step(model, size) for size in SIZES]
-    return float(np.interp(samples.lengths, SIZES, steps).sum() / FinetuningRecipe().batch_size)
+    steps = [time_step(model, size) for size in sizes]
+    return float(np.interp(samples.lengths, sizes, steps).sum() / FinetuningRecipe().batch_size)
 
 # %% ../../../nbs/71b_benchmarks_text.ipynb #2017b954
 @torch.inference_mode()
