@@ -21,7 +21,7 @@ FIND_PYTHON = for python in $(PYTHON) python3 python; do \
 help:
 	@echo "make study   run every paper's notebook on the demo corpora, then build reports/site/index.html"
 	@echo "make test    run the library notebooks and the tests"
-	@echo "make test-papers  run whole papers in small: their reports, killed and resumed, the tutorial"
+	@echo "make test-papers  run whole papers in small, the tutorial, the essays on committed runs, the whole site"
 	@echo "make test-faults  kill runs at random, fill disks, change thousands of files (most of an hour)"
 	@echo "make site    rebuild the site from the existing reports"
 	@echo "make lab     open the notebooks in JupyterLab"
@@ -43,7 +43,7 @@ test: $(READY)
 	$(RUN) python -m pytest $(SPREAD) tests || failed=1; \
 	exit $$failed
 
-# `make study` runs every paper as it stands; here they run small, and what they leave is looked at.
+# `make study` runs every paper as it stands; here they run small, and what they leave is looked at. So is the whole site.
 test-papers: $(READY)
 	@echo "Running the tests of whole papers"
 	@$(RUN) python -m pytest -m "papers and not faults" $(SPREAD) tests

@@ -10,13 +10,14 @@ os.environ["SER_STUDY_CACHE"] = tempfile.mkdtemp(prefix="ser_study-cache-")
 atexit.register(shutil.rmtree, os.environ["SER_STUDY_CACHE"])
 
 
-LONG = ("test_cli.py", "test_transcripts.py", "test_fits.py", "test_grids.py", "test_site_claims.py",
-        "test_papers.py", "test_tutorial.py", "test_papers_resume.py")
+LONG = ("test_papers_resume.py", "test_papers.py", "test_runs.py", "test_tutorial.py", "test_essays.py",
+        "test_cli.py", "test_transcripts.py", "test_fits.py", "test_site_claims.py", "test_grids.py")
 
 
 def pytest_collection_modifyitems(items):
     "The longest files first: a file goes to one process as a whole, and others would wait for the last one."
-    items.sort(key=lambda item: item.path.name not in LONG)
+    order = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONG)))
 
 
 @pytest.fixture(scope="session")

@@ -393,7 +393,7 @@ def copy_checkout(target):
 
 
 def copy_house(house, target):
-    "A copy to plant a defect in, without predictions: no rule reads them, and they are most of the files."
+    "A copy to plant a defect in, without predictions: no rule looks into them, and they are large."
     return shutil.copytree(house, target, ignore=shutil.ignore_patterns("*.parquet"))
 
 

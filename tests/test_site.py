@@ -147,7 +147,7 @@ _WHERE = {"load_settings": "settings", "StudyError": "settings"}
 
 @pytest.fixture(scope="session")
 def lowest_floor(reports) -> Path:
-    "The package with its lowest floor alone; its notebooks lie beside the reports. All of it takes a minute."
+    "The package with its lowest floor alone; its notebooks lie beside the reports. The whole takes a minute."
     (notebooks := reports.parent / "nbs").mkdir()
     for path in (ROOT / "nbs").glob("1*.ipynb"): shutil.copy(path, notebooks)
     for name in ("CONTRIBUTING.md", "CITATION.cff"): shutil.copy(ROOT / name, reports.parent)

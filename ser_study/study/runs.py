@@ -84,7 +84,7 @@ def hardware() -> dict:
 # %% ../../nbs/71_runs.ipynb #b0118a38
 def _usage() -> tuple[float, float]:
     "CPU seconds of this process, its children and a cluster's workers; resident MB of the first two."
-    me, cpu, memory = psutil.Process(), FAR["cpu_s"], 0.0
+    me, cpu, memory = psutil.Process(), FAR.cpu_s, 0.0
     times = me.cpu_times()
     cpu += times.user + times.system + times.children_user + times.children_system
     for process in (me, *me.children(recursive=True)):
@@ -104,6 +104,7 @@ def measured(stage: str, items: int):
     "Measure a block; yields a dict, which holds stage, items, wall_s, cpu_s and peak_mb at the end."
     cost, done, wall = dict(stage=stage, items=items), threading.Event(), time.perf_counter()
     cpu, memory = _usage()
+    FAR.highest_mb = 0.0
     peaks = [memory]
     watcher = threading.Thread(target=_sample_memory, args=(peaks, done), daemon=True)
     watcher.start()
@@ -113,7 +114,7 @@ def measured(stage: str, items: int):
         watcher.join()
         after, memory = _usage()
         cost.update(wall_s=round(time.perf_counter() - wall, 3), cpu_s=round(max(0.0, after - cpu), 3),
-                    peak_mb=round(max(*peaks, memory), 1))
+                    peak_mb=round(max(*peaks, memory) + FAR.highest_mb, 1))
 
 # %% ../../nbs/71_runs.ipynb #e063bd29
 def _csv(table: pd.DataFrame) -> str: return table.to_csv(index=False, lineterminator="\n")

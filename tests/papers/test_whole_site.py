@@ -9,16 +9,22 @@ from ser_study.settings import load_settings
 from ser_study.site.build import build_site
 from ser_study.site.sphinx import package_face
 from site_tools import follow_links, read_pages
-from test_site import DEMO, PAPER, ROOT, make_run
+from test_site import (DEMO, PAPER, ROOT, make_run, test_no_machine_is_named,  # noqa: F401
+                       test_nothing_is_loaded_from_outside)  # of this site, too
 
 pytestmark = pytest.mark.papers
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Path:
-    "Of one miniature report."
+def reports(tmp_path_factory) -> Path:
+    "One miniature report."
     reports = tmp_path_factory.mktemp("study") / "reports"
     make_run(reports / PAPER / DEMO, "demo")
+    return reports
+
+
+@pytest.fixture(scope="module")
+def site(reports) -> Path:
     return build_site(reports, settings=load_settings(ROOT / "settings.ini")).parent
 
 

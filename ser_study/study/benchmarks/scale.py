@@ -20,7 +20,7 @@ from ...protocol.audit import audit_leakage
 from ...protocol.splits import grouped_folds
 from .training import threads
 from ..fits import Task, run_fits
-from ..timing import all_cores_busy, compare_speeds, measure_apart, race
+from ..timing import compare_speeds, measure_apart, race, shared_evenly
 
 # %% ../../../nbs/71g_benchmarks_scale.ipynb #71aa0006
 def grow(utterances: pd.DataFrame,   # of a corpus: utterance, speaker ...
@@ -136,7 +136,8 @@ def one_against_two(what: str,      # what is computed
                     one: Callable, two: Callable) -> pd.DataFrame:   # as `compare_speeds`
     "By which factor two workers are faster than one; 1.8 is wanted."
     costs, _ = race(repeats, two=two, one=one)
-    return compare_speeds(costs, what, "two", {"one": 1.8}, "the same by test", all_cores_busy(costs, "two"))
+    ideal = shared_evenly(costs, "two", workers=2)
+    return compare_speeds(costs, what, "two", {"one": 1.8}, "the same by test", ideal)
 
 # %% ../../../nbs/71g_benchmarks_scale.ipynb #71aa0026
 def plan(rates: pd.DataFrame,     # stage; cpu_s and mb (kept) of one clip

@@ -22,7 +22,7 @@ def run_study(root: Path,       # of the clone
     "Run papers 01 to 05 on the demo corpora and build the site. `StudyError` with what it said if it fails."
     own = dict(SER_STUDY_CACHE=str(scratch / "cache"), SER_STUDY_REPORTS=str(scratch / "reports"))
     done = subprocess.run(COMMAND, cwd=root, env=os.environ | own, capture_output=True, text=True)
-    if done.returncode: raise StudyError(done.stderr.strip())
+    if done.returncode: raise StudyError((done.stdout + done.stderr).strip())
 
 # %% ../../../nbs/71j_benchmarks_study.ipynb #85b6aadc
 def read_tables(reports: Path) -> dict[str, list[str]]:

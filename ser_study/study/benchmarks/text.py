@@ -96,7 +96,7 @@ class TextContest:
         return trainer.train().training_loss, model
 
 # %% ../../../nbs/71b_benchmarks_text.ipynb #5ae1f0b2
-SIZES = (16, 32, 48, 64, 96, 128)   # tokens, up to LONGEST
+SIZES = (8, 16, 32, 48, 64, 96, 128)   # tokens, up to LONGEST
 
 def time_step(model: PreTrainedModel, size: int) -> float:
     "Seconds of a training step on a batch of texts of `size` tokens, with fused AdamW: the median of five."
