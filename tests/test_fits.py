@@ -6,6 +6,7 @@ from ser_study.features.checkpoints import choose_device
 from ser_study.settings import StudyError
 from ser_study.study.clustering.fits import fit_clusters
 from ser_study.study.fits import Task, array_fingerprint, run_fits, task_key
+from small_fits import noisy
 
 SCRIPT = """
 import sys, time, os
@@ -52,9 +53,6 @@ def test_two_runs_at_once(script):
     both = [subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
             for _ in range(2)]
     assert [total(process.communicate()[0]) for process in both] == [EXPECTED] * 2
-
-def noisy(X: np.ndarray, seed: int) -> tuple[pd.DataFrame, dict]:
-    return pd.DataFrame(dict(value=X + np.random.default_rng(seed).normal(size=len(X)))), dict(seed=seed)
 
 @pytest.fixture
 def tasks() -> list[Task]: return [Task(dict(seed=seed), dict(X=np.arange(3.))) for seed in range(4)]
