@@ -43,7 +43,8 @@ test: $(READY)
 	$(RUN) python -m pytest $(SPREAD) tests || failed=1; \
 	exit $$failed
 
-# `make study` runs every paper as it stands; here they run small, and what they leave is looked at. So is the whole site.
+# `make study` runs every paper as it stands; here they run small, and what they leave is looked at. So are the
+# essays that read committed runs, and the whole site.
 test-papers: $(READY)
 	@echo "Running the tests of whole papers"
 	@$(RUN) python -m pytest -m "papers and not faults" $(SPREAD) tests

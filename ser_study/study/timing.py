@@ -75,9 +75,8 @@ def compare_speeds(costs: pd.DataFrame,         # of `race`
     table = pd.DataFrame([{"what": what, "ours": ours, "against": theirs, "wanted": factor,
                            **times_faster(costs, ours, theirs), "values": values}
                           for theirs, factor in wanted.items()])
-    reached = np.where(table["got"] >= table["wanted"], "yes", "no")
+    reached = np.select([table["wanted"].isna(), table["got"] >= table["wanted"]], ["", "yes"], "no")
     best = costs.groupby("stage")["wall_s"].median()[list(wanted)].to_numpy() / seconds
-    reached = np.where(table["wanted"].isna(), "", reached)
     return table.assign(reached=reached, ideal=best, **{"ideal way": way})
 
 def shared_evenly(costs: pd.DataFrame,   # of `race`
