@@ -738,6 +738,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                             'ser_study.features.cluster._extract': ( 'cluster.html#_extract',
                                                                                      'ser_study/features/cluster.py'),
                                             'ser_study.features.cluster._having': ('cluster.html#_having', 'ser_study/features/cluster.py'),
+                                            'ser_study.features.cluster._keep_freed_memory': ( 'cluster.html#_keep_freed_memory',
+                                                                                               'ser_study/features/cluster.py'),
                                             'ser_study.features.cluster._measured': ( 'cluster.html#_measured',
                                                                                       'ser_study/features/cluster.py'),
                                             'ser_study.features.cluster._over_cluster': ( 'cluster.html#_over_cluster',
