@@ -89,8 +89,8 @@ def shared_evenly(costs: pd.DataFrame,   # of `race`
 
 def _describe_factor(row: pd.Series) -> str:   # of `compare_speeds`
     "A comparison, and why it is not what was wanted."
-    said = (f"- {row['what']}: *{row['ours']}* is {row['got']:.2f} times as fast as *{row['against']}* "
-            f"({row['lowest']:.2f} to {row['highest']:.2f})")
+    said = f"- {row['what']}: *{row['ours']}* is {row['got']:.2f} times as fast as *{row['against']}*"
+    if row["lowest"] < row["highest"]: said += f" ({row['lowest']:.2f} to {row['highest']:.2f})"
     if row["reached"] != "no": return said
     said += f"; {row['wanted']:.1f} was wanted"
     if np.isnan(row["ideal"]): return said
@@ -99,4 +99,5 @@ def _describe_factor(row: pd.Series) -> str:   # of `compare_speeds`
 def describe_factors(table: pd.DataFrame) -> str:   # Markdown
     "The answer of the benchmark: a line for each comparison."
     lines = [_describe_factor(row) for _, row in table.iterrows()]
-    return "\n".join(["Measured on this machine, median of the rounds (lowest to highest):", "", *lines])
+    rounds = "once" if table["lowest"].equals(table["highest"]) else "median of the rounds (lowest to highest)"
+    return "\n".join([f"Measured on this machine, {rounds}:", "", *lines])
