@@ -99,5 +99,5 @@ def _describe_factor(row: pd.Series) -> str:   # of `compare_speeds`
 def describe_factors(table: pd.DataFrame) -> str:   # Markdown
     "The answer of the benchmark: a line for each comparison."
     lines = [_describe_factor(row) for _, row in table.iterrows()]
-    rounds = "once" if table["lowest"].equals(table["highest"]) else "median of the rounds (lowest to highest)"
-    return "\n".join([f"Measured on this machine, {rounds}:", "", *lines])
+    how = "once" if table["lowest"].equals(table["highest"]) else "median of the rounds (lowest to highest)"
+    return "\n".join([f"Measured on this machine, {how}:", "", *lines])
