@@ -3,9 +3,10 @@
 VENV   := .venv
 READY  := $(VENV)/.ready
 RUN    := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+TESTS  := OMP_NUM_THREADS=1 $(RUN)
 PIP    := bin/python -m pip --disable-pip-version-check install -qq
 EXTRAS := .[demo,site,dev,cluster]
-# Whole files go to two processes, in the order of tests/conftest.py.
+# Notebooks and files of tests go to two processes of one thread each; the files in the order of tests/conftest.py.
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 PYTHON ?= python3.11
 
@@ -21,7 +22,7 @@ FIND_PYTHON = for python in $(PYTHON) python3 python; do \
 help:
 	@echo "make study   run every paper's notebook on the demo corpora, then build reports/site/index.html"
 	@echo "make test    run the library notebooks and the tests"
-	@echo "make test-papers  run whole papers in small, the tutorial, the essays on committed runs, the whole site"
+	@echo "make test-papers  run notebooks by the command (whole papers in small, sweeps, the essays); the whole site"
 	@echo "make test-faults  kill runs at random, fill disks, change thousands of files (most of an hour)"
 	@echo "make site    rebuild the site from the existing reports"
 	@echo "make lab     open the notebooks in JupyterLab"
@@ -38,22 +39,22 @@ study: $(READY)
 test: $(READY)
 	@failed=0; \
 	echo "Running the library notebooks, top to bottom"; \
-	$(RUN) nbdev-test nbs --n-workers 2 || failed=1; \
+	$(TESTS) nbdev-test nbs --n-workers 2 || failed=1; \
 	echo "Running the tests"; \
-	$(RUN) python -m pytest $(SPREAD) tests || failed=1; \
+	$(TESTS) python -m pytest $(SPREAD) tests || failed=1; \
 	exit $$failed
 
-# `make study` runs every paper as it stands; here they run small, and what they leave is looked at. So are the
-# essays that read committed runs, and the whole site.
+# `make study` runs every paper as it stands; here they run small, and what they leave is looked at. So are
+# sweeps, the essays that read committed runs, and the whole site.
 test-papers: $(READY)
 	@echo "Running the tests of whole papers"
-	@$(RUN) python -m pytest -m "papers and not faults" $(SPREAD) tests
+	@$(TESTS) python -m pytest -m "papers and not faults" $(SPREAD) tests
 
 # CI runs FAULTS="faults and not papers": whole papers that are killed or spread take half an hour.
 FAULTS ?= faults
 test-faults: $(READY)
 	@echo "Running the long tests of faults"
-	@$(RUN) python -m pytest -m "$(FAULTS)" $(SPREAD) tests
+	@$(TESTS) python -m pytest -m "$(FAULTS)" $(SPREAD) tests
 
 site: $(READY)
 	@echo "Building the site from reports/"

@@ -1,13 +1,15 @@
 """What several tests need. They do not see a user's cache and runs: features and fits go to a cache that
-lives as long as the tests, and committed reports are read through `committed.committed_reports`."""
+lives as long as the tests and is one for all their processes, and committed reports are read through
+`committed.committed_reports`."""
 import atexit, os, shutil, tempfile
 from pathlib import Path
 import pytest
 import disks
 
 os.environ.pop("SER_STUDY_REPORTS", None)
-os.environ["SER_STUDY_CACHE"] = tempfile.mkdtemp(prefix="ser_study-cache-")
-atexit.register(shutil.rmtree, os.environ["SER_STUDY_CACHE"])
+if "PYTEST_XDIST_WORKER" not in os.environ:   # its processes inherit this one's
+    os.environ["SER_STUDY_CACHE"] = tempfile.mkdtemp(prefix="ser_study-cache-")
+    atexit.register(shutil.rmtree, os.environ["SER_STUDY_CACHE"])
 
 
 LONG = ("test_papers_resume.py", "test_papers.py", "test_runs.py", "test_tutorial.py", "test_essays.py",

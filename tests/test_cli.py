@@ -1,6 +1,7 @@
 "The console command: a mistake costs one sentence and leaves nothing behind; every command answers."
-import json, os, re, shutil, subprocess, sys
+import json, os, re, shutil, signal, subprocess, sys
 from pathlib import Path
+from unittest import mock
 import numpy as np, pandas as pd, pytest, soundfile
 from committed import committed_reports
 from ser_study.settings import StudyError, load_settings
@@ -19,6 +20,22 @@ def house(tmp_path) -> dict[str, str]:
 def call(house: dict, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
     return subprocess.run([PROGRAM, *arguments], cwd=cwd, env=house, capture_output=True, text=True,
                           timeout=300)
+
+@pytest.fixture
+def call_here(house, monkeypatch, capfd):
+    "As `call`, in this process, which has loaded what a new one would have to load."
+    from ser_study.commands.cli import main
+
+    def call_main(settings: dict, *arguments: str) -> subprocess.CompletedProcess:
+        os.environ.update(settings)
+        monkeypatch.setattr(sys, "argv", ["ser-study", *arguments])
+        with pytest.raises(SystemExit) as end: main()
+        return subprocess.CompletedProcess(arguments, end.value.code, *capfd.readouterr())
+
+    monkeypatch.chdir(ROOT)
+    handler = signal.getsignal(signal.SIGTERM)
+    with mock.patch.dict(os.environ, house, clear=True): yield call_main   # options become variables, too
+    signal.signal(signal.SIGTERM, handler)
 
 def sentence(done: subprocess.CompletedProcess) -> str:
     "The one sentence of a mistake; progress bars, which a terminal draws over, are not sentences."
@@ -96,9 +113,9 @@ MISTAKES = {"wrong path": (["run", "01", "-p", "corpora=nowhere/calls.csv"], {},
             "parameters of no paper": (["run", "99", "--list"], {}, ["'99'", "04_liang2023_pdds"])}
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_sentence_before_any_work(mistake, house):
+def test_a_mistake_is_one_sentence_before_any_work(mistake, house, call_here):
     arguments, settings, words = MISTAKES[mistake]
-    said = sentence(call({**house, **settings}, *arguments))
+    said = sentence(call_here(settings, *arguments))
     assert all(word in said for word in words), said
     assert untouched(house)
 
@@ -108,6 +125,7 @@ def run_with(house: dict, **parameters: str) -> subprocess.CompletedProcess:
 
 LATE = {"transcripts": ("oracel", "oracle"), "text_models": ("minilmm", "minilm")}
 
+@pytest.mark.papers
 @pytest.mark.parametrize("parameter", LATE)
 def test_a_mistake_that_the_notebook_finds_is_one_sentence_too(parameter, house, table):
     written, meant = LATE[parameter]
@@ -115,6 +133,7 @@ def test_a_mistake_that_the_notebook_finds_is_one_sentence_too(parameter, house,
     assert f"{written!r}" in said and f"Did you mean {meant!r}?" in said
     assert untouched(house)
 
+@pytest.mark.papers
 def test_a_checkpoint_out_of_reach_is_named_with_the_way_to_get_it(house, table):
     said = sentence(run_with(house, corpora=table, profile="paper", transcripts="oracle",
                              text_models="distilbert"))

@@ -1,10 +1,9 @@
 "Fits: killed and resumed, two runs at once, spread over processes and a Dask cluster."
 import signal, subprocess, sys, time
-import numpy as np, pandas as pd, pytest, torch
+import numpy as np, pytest, torch
 from ser_study.features import cluster
 from ser_study.features.checkpoints import choose_device
 from ser_study.settings import StudyError
-from ser_study.study.clustering.fits import fit_clusters
 from ser_study.study.fits import Task, array_fingerprint, run_fits, task_key
 from small_fits import noisy
 
@@ -124,25 +123,3 @@ def test_another_configuration_or_array_never_shares_a_fit():
     assert len(keys) == 9
     with pytest.raises(TypeError): array_fingerprint(np.array([{}], dtype=object))
 
-ELSEWHERE = """
-import sys
-from pathlib import Path
-import numpy as np
-from ser_study.study.clustering.fits import fit_clusters
-from ser_study.study.fits import Task, run_fits
-
-X = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
-configuration = dict(seed=3, n_components=2, n_neighbors=10, min_dist=0.1, clusters=3, min_cluster_size=5)
-run_fits(fit_clusters, [Task(configuration, dict(X=X))], Path(sys.argv[1]))
-"""
-
-def test_a_clustering_is_the_same_in_another_process(tmp_path):
-    "The promise of determinism where it is hardest: UMAP, KMeans and HDBSCAN."
-    X = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
-    configuration = dict(seed=3, n_components=2, n_neighbors=10, min_dist=0.1, clusters=3, min_cluster_size=5)
-    here, = run_fits(fit_clusters, [Task(configuration, dict(X=X))], tmp_path / "here")
-    command = [sys.executable, "-c", ELSEWHERE, str(tmp_path / "there")]
-    subprocess.run(command, check=True, capture_output=True)
-    there, = (tmp_path / "there").glob("*.parquet")
-    assert [path.name for path in (tmp_path / "here").glob("*.parquet")] == [there.name], "the same key"
-    assert pd.read_parquet(there).equals(here.table)

@@ -60,6 +60,7 @@ def swept(clone) -> tuple[subprocess.CompletedProcess, Path]:
     done = call(clone, "--grid", "seed=1,3", "--grid", "gain=0.1,0.3")
     return done, clone / f"reports/sweeps/01_tiny/{calls},gain=0.1+0.3,seed=1+3"
 
+@pytest.mark.papers
 def test_failing_combinations_are_named_and_stop_none(swept):
     done, folder = swept
     assert done.returncode == 2 and "Traceback" not in done.stderr.split("Failed:")[-1]
@@ -71,6 +72,7 @@ def test_failing_combinations_are_named_and_stop_none(swept):
     assert "so far, about" in done.stdout
     assert f"Table and page of the sweep: {folder.relative_to(folder.parents[3]).as_posix()}" in done.stdout
 
+@pytest.mark.papers
 def test_the_table_holds_the_rows_of_the_runs(swept, clone):
     _, folder = swept
     table = pd.read_csv(folder / "sweep.csv")
@@ -80,6 +82,7 @@ def test_the_table_holds_the_rows_of_the_runs(swept, clone):
         rows = table[table.gain == gain].drop(columns=["seed", "gain"]).reset_index(drop=True)
         pd.testing.assert_frame_equal(rows, pd.read_csv(clone / "reports/01_tiny" / name / "results.csv"))
 
+@pytest.mark.papers
 def test_the_page_shows_what_moves_and_what_failed(swept):
     _, folder = swept
     report = read_notebook(folder / "report.ipynb")
@@ -98,6 +101,7 @@ def test_the_page_shows_what_moves_and_what_failed(swept):
                     (folder / "sweep.csv").read_text(encoding="utf-8")])
     assert str(folder.parents[3]) not in told and str(ROOT) not in told
 
+@pytest.mark.papers
 def test_semicolons_separate_values_and_two_tables_of_one_name_stay_apart(clone):
     "A value holds commas. The runs, the sweep's table and its page tell the tables apart and show no path."
     (clone / "two").mkdir()

@@ -84,6 +84,7 @@ def test_the_notebook_itself_refuses(paper, wrong, monkeypatch, tmp_path):
     with pytest.raises(StudyError, match=f"{[*wrong][0]} = .* takes "): Study(paper, {**OWN[paper], **wrong})
     assert list(tmp_path.iterdir()) == []
 
+@pytest.mark.papers
 def test_a_notebook_run_by_papermill_refuses_before_any_work(monkeypatch, tmp_path):
     monkeypatch.setenv("SER_STUDY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("SER_STUDY_REPORTS", str(tmp_path / "reports"))
