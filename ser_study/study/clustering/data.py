@@ -20,6 +20,7 @@ from ...features.speech_models import SpeechEncoder
 from ...features.text_models import text_encoder
 from ...features.transcripts import CTC, Whisper
 from ...features.wheels import find_parts
+from ...models.clustering import DRAWN, MANY
 from ...settings import Settings, StudyError, choose
 from .fits import CONTROL, LEADING_VOICE
 from ..essay import Study
@@ -297,7 +298,8 @@ def note_assumptions(study: Study, material: Material,
          "chosen blindly for these"),
         ("letter case and punctuation", "as the recogniser writes them",
          "not given; cased models such as RoBERTa read the case, and all of them the full stops"),
-        ("sampling rate", "16 kHz",
-         "not given; CREMA-D is published at 16 kHz, and one rate is used for all"),
+        ("sampling rate", "16 kHz", "not given; CREMA-D is published at 16 kHz; one rate is used for all"),
+        ("distances of silhouettes", f"to {DRAWN} of each cluster" if len(material.clips) > MANY else "all",
+         f"beyond {MANY} clips, all would take days"),
         ("nearest to the centre", "in the UMAP space", "Figure 9 does not say"),
     ): study.assume(what, value, why)
