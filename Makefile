@@ -3,10 +3,9 @@
 VENV   := .venv
 READY  := $(VENV)/.ready
 RUN    := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
-TESTS  := OMP_NUM_THREADS=1 $(RUN)
 PIP    := bin/python -m pip --disable-pip-version-check install -qq
 EXTRAS := .[demo,site,dev,cluster]
-# Notebooks and files of tests go to two processes of one thread each; the files in the order of tests/conftest.py.
+# Whole files go to two processes, in the order of tests/conftest.py.
 SPREAD := -n 2 --dist loadfile --no-loadscope-reorder
 PYTHON ?= python3.11
 
@@ -39,22 +38,22 @@ study: $(READY)
 test: $(READY)
 	@failed=0; \
 	echo "Running the library notebooks, top to bottom"; \
-	$(TESTS) nbdev-test nbs --n-workers 2 || failed=1; \
+	$(RUN) nbdev-test nbs --n-workers 2 || failed=1; \
 	echo "Running the tests"; \
-	$(TESTS) python -m pytest $(SPREAD) tests || failed=1; \
+	$(RUN) python -m pytest $(SPREAD) tests || failed=1; \
 	exit $$failed
 
 # `make study` runs every paper as it stands; here they run small, and what they leave is looked at. So are
 # sweeps, the essays that read committed runs, and the whole site.
 test-papers: $(READY)
 	@echo "Running the tests of whole papers"
-	@$(TESTS) python -m pytest -m "papers and not faults" $(SPREAD) tests
+	@$(RUN) python -m pytest -m "papers and not faults" $(SPREAD) tests
 
 # CI runs FAULTS="faults and not papers": whole papers that are killed or spread take half an hour.
 FAULTS ?= faults
 test-faults: $(READY)
 	@echo "Running the long tests of faults"
-	@$(TESTS) python -m pytest -m "$(FAULTS)" $(SPREAD) tests
+	@$(RUN) python -m pytest -m "$(FAULTS)" $(SPREAD) tests
 
 site: $(READY)
 	@echo "Building the site from reports/"

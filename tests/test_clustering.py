@@ -49,7 +49,8 @@ def test_repeated_rows_are_embedded_the_same_everywhere(elsewhere):
 
 def test_a_clustering_is_the_same_in_another_process(elsewhere, tmp_path):
     "The promise of determinism where it is hardest."
-    here, (there,) = fit(tmp_path), elsewhere[1].glob("*.parquet")
+    here = fit(tmp_path)
+    there, = elsewhere[1].glob("*.parquet")
     assert [path.name for path in tmp_path.glob("*.parquet")] == [there.name], "the same key"
     assert pd.read_parquet(there).equals(here.table)
 

@@ -9,7 +9,6 @@ __all__ = ['MANY', 'NOISE_CONVENTIONS', 'DRAWN', 'DBCV_ROWS', 'nearest_neighbour
 # %% ../../nbs/50_clustering.ipynb #532202ad
 import warnings
 import hdbscan, numpy as np, umap
-from pynndescent import NNDescent
 from sklearn.cluster import KMeans
 from sklearn.metrics import (calinski_harabasz_score, davies_bouldin_score, pairwise_distances_chunked,
                              silhouette_samples)
@@ -17,13 +16,12 @@ from sklearn.neighbors import NearestNeighbors
 from ..labels import NOISE
 
 # %% ../../nbs/50_clustering.ipynb #77c869a1
-MANY = 20_000   # rows; beyond, not every distance is computed
+MANY = 20_000   # rows; of more, not every distance is computed
 
 def nearest_neighbours(X: np.ndarray,    # (n, d)
                        k: int,           # neighbours of each row, itself included
                        ) -> tuple[np.ndarray, np.ndarray]:   # indices (n, k), Euclidean distances (n, k)
-    "Nearest neighbours, each row first among its own. Approximate beyond `MANY` rows."
-    if len(X) > MANY: return NNDescent(X, n_neighbors=k, random_state=0, n_jobs=1).neighbor_graph
+    "Exact nearest neighbours, each row first among its own."
     distances, indices = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(X).kneighbors(X)
     return indices, distances.astype(np.float32)
 
@@ -39,9 +37,9 @@ def reduce(X: np.ndarray,            # (n, d) standardised features
     if len(X) < least:
         raise ValueError(f"UMAP in {n_components} dimensions needs at least {least} rows, found {len(X)}")
     n_neighbors = min(n_neighbors, len(X) - 1)
+    exact = {"precomputed_knn": nearest_neighbours(X, n_neighbors)} if len(X) <= MANY else {}
     model = umap.UMAP(n_components=n_components, n_neighbors=n_neighbors, min_dist=min_dist, init="pca",
-                      random_state=random_state, n_jobs=1, precomputed_knn=nearest_neighbours(X, n_neighbors),
-                      force_approximation_algorithm=True)
+                      random_state=random_state, n_jobs=1, force_approximation_algorithm=True, **exact)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*transform.*unavailable.*")   # no new rows are embedded
         return model.fit_transform(X)
@@ -68,24 +66,32 @@ DRAWN = 2_000   # rows of a cluster
 
 def _sampled_silhouettes(X: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:   # (n,)
     "Silhouettes in which the distance to a cluster is the mean over at most `most` of its rows."
-    rng, (clusters, numbers, sizes) = np.random.default_rng(0), np.unique(labels, return_inverse=True,
-                                                                          return_counts=True)
-    drawn = [rng.permutation(np.flatnonzero(labels == cluster))[:most] for cluster in clusters]
-    counts, rows = np.minimum(sizes, most), np.concatenate(drawn)
-    first = np.cumsum(counts) - counts   # place of each cluster among the drawn rows
-    chunks = pairwise_distances_chunked(X, X[rows], reduce_func=lambda distances, start:
-                                        np.add.reduceat(distances, first, axis=1))
-    sums, own = np.concatenate(list(chunks)), np.eye(len(clusters), dtype=bool)[numbers]
+    clusters, numbers, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    rng, counts = np.random.default_rng(0), np.minimum(sizes, most)
+    rows = np.concatenate([rng.permutation(np.flatnonzero(labels == cluster))[:most] for cluster in clusters])
     others = counts[numbers] - np.isin(np.arange(len(X)), rows)   # a row is not among its own others
-    inside = sums[own] / np.maximum(others, 1)
-    outside = np.where(own, np.inf, sums / counts).min(axis=1)
+    first = np.cumsum(counts) - counts   # place of each cluster among the drawn rows
+
+    def mean_distances(distances: np.ndarray, start: int) -> np.ndarray:   # (rows of a chunk, 2)
+        "To the own cluster and to the next."
+        sums = np.add.reduceat(distances, first, axis=1)
+        chunk = slice(start, start + len(sums))
+        own = np.arange(len(sums)), numbers[chunk]
+        inside, means = sums[own] / np.maximum(others[chunk], 1), sums / counts
+        means[own] = np.inf
+        return np.column_stack([inside, means.min(axis=1)])
+
+    inside, outside = np.concatenate(list(
+        pairwise_distances_chunked(X, X[rows], reduce_func=mean_distances))).T
     with np.errstate(invalid="ignore"): found = (outside - inside) / np.maximum(inside, outside)
     return np.nan_to_num(found) * (sizes[numbers] > 1)   # one row alone has 0, as in scikit-learn
 
 def _silhouettes(X: np.ndarray, labels: np.ndarray) -> np.ndarray:   # (n,)
     "Silhouettes of two clusters or more."
-    return silhouette_samples(X, labels) if len(X) <= MANY else _sampled_silhouettes(X, labels, DRAWN)
+    if len(X) <= MANY: return silhouette_samples(X, labels)
+    return _sampled_silhouettes(X, labels, max(2, min(DRAWN, MANY // len(np.unique(labels)))))
 
+# %% ../../nbs/50_clustering.ipynb #5a000006
 def silhouettes(X: np.ndarray,                    # (n, d) the space that judges
                 labels: np.ndarray,               # (n,)
                 noise: str = "as a cluster",
@@ -118,8 +124,7 @@ DBCV_ROWS = 5_000   # it keeps the distances between all rows of a cluster
 
 def dbcv(X: np.ndarray, labels: np.ndarray) -> float:
     """Density-based clustering validation, -1 to 1 (Moulavi et al. 2014); NaN if a cluster is one row or all.
-    Beyond `MANY` rows, of `DBCV_ROWS` rows drawn from all, whose densities are lower; a cluster of which one
-    row is left counts as noise."""
+    With more than `MANY` rows, of `DBCV_ROWS` drawn from all; a cluster with one drawn row counts as noise."""
     if len(X) > MANY:
         rows = np.random.default_rng(0).permutation(len(X))[:DBCV_ROWS]
         X, labels = X[rows], labels[rows]

@@ -103,8 +103,9 @@ OF_BENCHMARKS = {
     "02_training": dict(n_clips=SAMPLE, epochs=Range(1, 10_000), n_cells=SAMPLE, n_encoded=SAMPLE,
                         repeats=ROUNDS, workers=SIDE_BY_SIDE, seed=SEEDS["seed"]),
     "03_text": dict(n_texts=SAMPLE, n_utterances=SAMPLE, repeats=ROUNDS, seed=SEEDS["seed"]),
-    "04_scale": dict(manifest=SAMPLE, clips=SAMPLE, words=SAMPLE, vectors=Range(10, 10**7), rows=SAMPLE,
-                     n_clips=SAMPLE, n_words=SAMPLE, n_fits=SAMPLE, repeats=ROUNDS, seed=SEEDS["seed"]),
+    "04_scale": dict(manifest=SAMPLE, clips=SAMPLE, words=SAMPLE, vectors=Range(10, 10**7),
+                     rows=Range(100, 10**6), n_clips=SAMPLE, n_words=SAMPLE, n_fits=SAMPLE,
+                     repeats=ROUNDS, seed=SEEDS["seed"]),
     "05_calibration": dict(studies=Range(4, 10**6), seed=SEEDS["seed"]),
     "06_faults": dict(files=SAMPLE, seed=SEEDS["seed"]),
     "07_study": dict(workers=SIDE_BY_SIDE)}

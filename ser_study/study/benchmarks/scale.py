@@ -16,7 +16,7 @@ from ...data.audio import load_audio
 from ...data.utterances import validate
 from ...features.cluster import OnCluster
 from ...features.store import FeatureStore, fill, text_key, verify
-from ...models.clustering import density_clusters, reduce, silhouettes
+from ...models.clustering import dbcv, density_clusters, reduce, silhouettes
 from ...models.mlp import fit_mlp
 from ...protocol.audit import audit_leakage
 from ...protocol.splits import grouped_folds
@@ -109,7 +109,7 @@ def clustering_steps(rows: int) -> dict[str, tuple]:   # name -> a function and 
     X = (rng.normal(size=(rows, 100)) + 3 * rng.normal(size=(8, 100))[clouds]).astype(np.float32)
     plane = (rng.normal(size=(rows, 2)) + 9 * np.column_stack([clouds, clouds % 3])).astype(np.float32)
     return {"UMAP": (reduce, X, 1), "HDBSCAN in two dimensions": (density_clusters, plane, 10),
-            "silhouettes": (silhouettes, X, clouds)}
+            "silhouettes": (silhouettes, X, clouds), "DBCV": (dbcv, plane, clouds)}
 
 def measure_steps(steps: dict[str, tuple],   # of `clustering_steps`
                   rows: int,
