@@ -124,7 +124,7 @@ DBCV_ROWS = 5_000   # it keeps the distances between all rows of a cluster
 
 def dbcv(X: np.ndarray, labels: np.ndarray) -> float:
     """Density-based clustering validation, -1 to 1 (Moulavi et al. 2014); NaN if a cluster is one row or all.
-    With more than `MANY` rows, of `DBCV_ROWS` drawn from all; a cluster with one drawn row counts as noise."""
+    With more than `MANY` rows, of `DBCV_ROWS` drawn ones; a cluster with one drawn row counts as noise."""
     if len(X) > MANY:
         rows = np.random.default_rng(0).permutation(len(X))[:DBCV_ROWS]
         X, labels = X[rows], labels[rows]
