@@ -5,6 +5,8 @@ from jupyter_client.connect import LocalPortCache
 from ser_study.settings import StudyError
 from ser_study.study.execution import STARTS, execute
 
+PORTS = 5   # of a kernel
+
 @pytest.fixture
 def notebook(tmp_path):
     path, v4 = tmp_path / "short.ipynb", nbformat.v4
@@ -24,8 +26,6 @@ def choose(monkeypatch, taken, times):
         return chosen[-1]
     monkeypatch.setattr(LocalPortCache, "find_available_port", next_port)
     return chosen
-
-PORTS = 5   # of a kernel
 
 def test_a_port_that_another_process_took_costs_a_second_start(notebook, taken, monkeypatch, capfd):
     chosen = choose(monkeypatch, taken, times=1)

@@ -122,4 +122,3 @@ def test_another_configuration_or_array_never_shares_a_fit():
     keys.add(task_key("c", Task(base, dict(Y=zeros))))
     assert len(keys) == 9
     with pytest.raises(TypeError): array_fingerprint(np.array([{}], dtype=object))
-

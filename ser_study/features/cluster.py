@@ -56,9 +56,9 @@ DASKS_OWN = "65536"                       # bytes, as its nanny sets MALLOC_TRIM
 def _keep_freed_memory() -> None:
     "Let a process that Dask told to give freed memory back keep it, as glibc does by itself."
     if os.environ.get("MALLOC_TRIM_THRESHOLD_") != DASKS_OWN or sys.platform != "linux": return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda name, size: None)   # other libraries have none
-    mallopt(MMAP_THRESHOLD, 2**25)
-    mallopt(TRIM_THRESHOLD, 2**26)
+    libc = ctypes.CDLL(None)
+    libc.mallopt(MMAP_THRESHOLD, 2**25)
+    libc.mallopt(TRIM_THRESHOLD, 2**26)
 
 # %% ../../nbs/30c_cluster.ipynb #30f00009
 def _having(client, cores: dict[str, int], label: str) -> dict[str, int]:   # worker's address -> cores

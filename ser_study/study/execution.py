@@ -42,7 +42,8 @@ def clean_report(notebook) -> None:
 # %% ../../nbs/71h_execution.ipynb #13f5fbb8
 KERNEL = ["--log-level=CRITICAL",   # a kernel warns of its port when it starts, and of its end
           "--IPKernelApp.exec_lines=__import__('os').remove(__import__('ipykernel').get_connection_file())"]
-STARTS, NEVER_ANSWERED = 3, "Kernel died before replying"   # tries to start a kernel; Jupyter's words
+STARTS = 3                                       # tries to start a kernel
+NEVER_ANSWERED = "Kernel died before replying"   # Jupyter's words
 
 def _execute(*arguments, **options):
     "As `papermill.execute_notebook`, with further tries to start the kernel."
