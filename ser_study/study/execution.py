@@ -36,6 +36,8 @@ def clean_report(notebook) -> None:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs
                             if output.get("name") != "stderr" and WIDGET not in output.get("data", {})]
+            for output in cell.outputs:
+                if "text/html" in output.get("data", {}): output.data.pop("text/plain", None)
         if "injected-parameters" in tags:   # papermill wrote them, one a line
             cell.source = re.sub(r"(?m)^corpora = (.*)$", _hide_folders, cell.source)
 
