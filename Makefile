@@ -33,12 +33,13 @@ study: $(READY)
 	@echo "Running the study on the demo corpora, then building the site"
 	@$(RUN) ser-study study
 
-# Both halves always run, so that pytest's summary is there, and last, even when a notebook fails.
+# Both halves always run, so that pytest's summary is there, and last, even when a notebook fails. Notebooks put
+# what they try into temporary folders; these lie in one that goes at the end, as pytest's do after three runs.
 # pytest also holds the notebooks clean and the modules in step with them (tests/test_house.py).
 test: $(READY)
-	@failed=0; \
+	@failed=0; rooms=$$(mktemp -d); trap 'rm -rf "$$rooms"' EXIT; \
 	echo "Running the library notebooks, top to bottom"; \
-	$(RUN) nbdev-test nbs --n-workers 2 || failed=1; \
+	TMPDIR="$$rooms" $(RUN) nbdev-test nbs --n-workers 2 || failed=1; \
 	echo "Running the tests"; \
 	$(RUN) python -m pytest $(SPREAD) tests || failed=1; \
 	exit $$failed

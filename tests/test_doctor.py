@@ -79,6 +79,7 @@ def test_a_gpu_for_training_is_asked_for_here_or_of_a_cluster(house):
     assert code == 1 and found["GPU"][0] == "missing" and "fit_device = auto" in todo(text)
     _, found, _ = examined(house, SER_STUDY_FIT_DEVICE="cuda", SER_STUDY_SCHEDULER="tcp://127.0.0.1:9")
     assert found["GPU"] == ("ok", "none here: the cluster's workers with the resource GPU are asked")
+    assert found["Dask scheduler"][0] == "missing"
 
 def test_without_a_voice_the_demo_study_cannot_run(house, tmp_path):
     "A package that is installed and does not load."

@@ -1,5 +1,6 @@
 "Fits: killed and resumed, two runs at once, spread over processes and a Dask cluster."
 import signal, subprocess, sys, time
+from types import SimpleNamespace
 import numpy as np, pytest, torch
 from ser_study.features import cluster
 from ser_study.features.checkpoints import choose_device
@@ -78,6 +79,32 @@ def test_a_cluster_without_a_gpu_is_not_waited_for(tmp_path, monkeypatch):
     with cluster.local_cluster(1) as address:
         with pytest.raises(StudyError, match="no worker with the resource GPU for 2 seconds"):
             run_fits(noisy, [task], tmp_path, scheduler=address)
+
+def time_out(position: int, item, arrays: dict): raise TimeoutError("of the work itself")
+
+def test_a_cluster_that_would_compute_something_else_is_refused(tasks, tmp_path, monkeypatch):
+    "Another installation on a worker ends the run; so does an error of the work, whatever its kind."
+    cluster.installation()
+    with cluster.local_cluster(1) as address:
+        with pytest.raises(TimeoutError, match="of the work itself"):
+            list(cluster.over_cluster(time_out, [1], address, str))
+        monkeypatch.setitem(cluster.INSTALLED, "numpy", "1.0")
+        with pytest.raises(StudyError, match=f"has numpy {np.__version__}, and this machine 1.0: install"):
+            run_fits(noisy, tasks, tmp_path, scheduler=address)
+
+def test_a_cluster_forgets_an_array_with_the_last_job_that_needs_it():
+    "A client that computes nothing: each array becomes one future."
+    client = SimpleNamespace(submit=lambda *job, **options: object())
+    shared, own = np.zeros(3), np.ones(3)
+    jobs = [(0, "a", dict(X=shared)), (1, "b", dict(X=shared, y=own))]
+    some = cluster._Arrays(client, jobs)
+    for _, _, arrays in jobs:
+        for array in arrays.values(): some.send(array)
+    assert set(some.sent) == {id(shared), id(own)}
+    some.release(jobs[1][2])
+    assert set(some.sent) == {id(shared)}, "the first job needs it"
+    some.release(jobs[0][2])
+    assert not some.sent
 
 def test_no_scheduler_is_one_sentence(tasks, tmp_path):
     with pytest.raises(StudyError, match="No Dask scheduler answers at tcp://127.0.0.1:9"):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['INSTALL', 'EXTRAS', 'SPACE', 'MEMORY', 'Check', 'make_check', 'unmet_requirements', 'check_packages', 'try_out',
-           'check_demo', 'check_corpora', 'check_models', 'check_machine', 'check_gpu', 'check_browser', 'blocking',
-           'examine', 'format_checks']
+           'check_demo', 'check_corpora', 'check_models', 'check_machine', 'check_gpu', 'check_browser',
+           'check_cluster', 'blocking', 'examine', 'format_checks']
 
 # %% ../../nbs/90_doctor.ipynb #f2840018
 import contextlib, importlib.metadata, io, platform, shutil, tempfile, tomllib
@@ -198,6 +198,18 @@ def check_browser() -> Check:
                       "found" if found else "not found; those tests are skipped",
                       "install chromium, if you work on the site")
 
+# %% ../../nbs/90_doctor.ipynb #90c1a55e
+def check_cluster(settings: Settings) -> list[Check]:
+    "Whether the Dask scheduler of the settings answers; nothing where there is none."
+    if not settings.scheduler: return []
+    from ser_study.features.cluster import connect   # soundfile's library may be what is missing
+    try:
+        with connect(settings.scheduler) as client: cores = sum(client.ncores().values())
+    except StudyError as error:
+        todo = "start it, or take it out of settings.ini"
+        return [Check("Dask scheduler", "missing", str(error), todo, True)]
+    return [Check("Dask scheduler", "ok", f"answers; its workers have {cores} cores")]
+
 # %% ../../nbs/90_doctor.ipynb #469c92df
 def blocking(checks: list[Check]) -> list[str]:
     "What the demo study needs and lacks; empty where it can run."
@@ -209,7 +221,7 @@ def examine(settings: Settings) -> list[Check]:
     checks = check_packages(tomllib.loads(text)["project"])
     if blocking(checks): return checks
     return [*checks, *check_demo(settings), *check_machine(settings), check_gpu(settings),
-            *check_corpora(settings), *check_models(settings), check_browser()]
+            *check_cluster(settings), *check_corpora(settings), *check_models(settings), check_browser()]
 
 def format_checks(checks: list[Check]) -> str:
     "The checks as lines, what to do where one is not ok, and whether the demo study can run."

@@ -7,16 +7,16 @@ __all__ = ['RATE', 'KINDS', 'log_mel', 'mfcc', 'mel', 'pitch_classes', 'average_
 
 # %% ../../nbs/32b_frames.ipynb #17e3014b
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 import librosa
 import numpy as np
-from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 from ..data.audio import load_audio
 from ..data.preparation import PREPARATION, prepare
 from ..settings import StudyError, nearest
 from .spectra import HOP, N_FFT, mel_spectrum, power_spectrum
-from .workers import attempt
+from .workers import attempt, over_processes
 
 # %% ../../nbs/32b_frames.ipynb #732a99a6
 RATE = 16000   # Hz
@@ -59,7 +59,7 @@ class Frames:
                  size: int = 64,                   # bands, coefficients or pitch classes
                  average: int = 1,                 # frames averaged into a row
                  prepared: bool = False,           # as paper 05 prepares clips: levelled, denoised, trimmed
-                 workers: int = 2):                # threads
+                 workers: int = 2):                # processes; 1: this one
         if kind not in KINDS:
             raise StudyError(f"kind = {kind} is not one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
         self.size, self.average, self.prepared, self.workers = size, average, prepared, workers
@@ -75,9 +75,9 @@ class Frames:
         if self.prepared: signal = prepare(signal, RATE)
         return average_runs(self.make(signal, self.size), self.average)
 
+    def _measure(self, path: Path) -> np.ndarray: return self.frames(load_audio(path, RATE))
+
     def compute(self, paths: list[Path]) -> Iterator[tuple[int, np.ndarray | StudyError]]:
         "Yield (position, frames or the reason why there are none) as clips are done."
-        def measure(path: Path): return self.frames(load_audio(path, RATE))
-        run = Parallel(self.workers, backend="threading", batch_size=1, return_as="generator_unordered")
         with threadpool_limits(1):      # a matrix product's last bits would depend on a machine's cores
-            yield from run(delayed(attempt)(measure, position, path) for position, path in enumerate(paths))
+            yield from over_processes(partial(attempt, self._measure), paths, self.workers)

@@ -87,7 +87,7 @@ OVERLAP = PITCH_WINDOW // HOP - 1    # frames at a cut whose windows would reach
 class Prosody(Frames):
     "Extractor: audio files -> (t, 2) float32 of `track_prosody`, `rate` rows a second."
     def __init__(self, prepared: bool = True,    # as paper 05 prepares clips: levelled, denoised, trimmed
-                 workers: int = 2):              # threads
+                 workers: int = 2):              # processes; 1: this one
         self.prepared, self.workers, self.rate = prepared, workers, RATE / HOP
         self.identity = dict(extractor="prosody", windows=[HOP, PITCH_WINDOW, LEVEL_WINDOW],
                              pitch=[LOWEST, HIGHEST, REFERENCE, PERIODIC],

@@ -6,7 +6,7 @@
 __all__ = ['WIDGET', 'KERNEL', 'STARTS', 'NEVER_ANSWERED', 'clean_report', 'name_fault', 'execute', 'run_paper', 'run_benchmark']
 
 # %% ../../nbs/71h_execution.ipynb #ee43a5f7
-import ast, json, re, warnings
+import ast, json, re, sys, warnings
 from pathlib import Path
 import nbformat, papermill
 from nbclient.exceptions import DeadKernelError
@@ -94,7 +94,9 @@ def execute(notebook: Path, parameters: dict, folder: Path, progress: bool = Fal
 def _require_means(folder: Path, settings: Settings) -> None:
     "`StudyError` where reports cannot be written, or where no cluster answers."
     check_writable(folder)
-    if settings.scheduler: connect(settings.scheduler).close()
+    if not settings.scheduler: return
+    with connect(settings.scheduler) as client: ready = client.ncores()
+    if not ready: print(f"{settings.scheduler} has no worker yet: the run waits for one.", file=sys.stderr)
 
 def run_paper(paper: str,                # its number, or the beginning of its name
               texts: dict[str, str],     # parameters by name

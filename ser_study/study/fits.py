@@ -188,17 +188,20 @@ def _gpu(device: str) -> str:   # cuda, or anything else
     require_device(device, "fit_device")
     return f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}"
 
-def _run(function: Callable, task: Task, path: Path,
-         clock: Callable[[], float] = time.process_time) -> Fit:
-    "One fit: computed, with a note of what it cost, and kept; unless another run has kept it meanwhile."
-    if (kept := _kept(path)) is not None: return kept
+def _fit(function: Callable, task: Task, clock: Callable[[], float] = time.process_time) -> Fit:
+    "One fit, with a note of what it cost."
     gpu = _gpu(task.configuration.get("device", "cpu"))
     wall, cpu = time.perf_counter(), clock()
     with threadpool_limits(1):   # the last bits of a sum depend on the number of threads
         table, facts = function(**task.arrays, **task.configuration)
     cost = dict(wall_s=time.perf_counter() - wall, cpu_s=clock() - cpu,
                 rss_mb=psutil.Process().memory_info().rss / 2**20, gpu=gpu)
-    fit = Fit(table, json.loads(json.dumps({**facts, **cost})))   # the same whether computed or read
+    return Fit(table, json.loads(json.dumps({**facts, **cost})))   # the same whether computed or read
+
+def _run(function: Callable, task: Task, path: Path) -> Fit:
+    "One fit: computed and kept, unless another run has kept it meanwhile."
+    if (kept := _kept(path)) is not None: return kept
+    fit = _fit(function, task)
     _keep(fit, path)
     return fit
 
@@ -215,14 +218,17 @@ def _work(function: Callable, position: int, job: _Job) -> tuple[int, Fit]:
 
 def _work_far(function: Callable, position: int, job: _Job, arrays: dict) -> tuple[int, Fit]:
     "One job whose arrays travelled apart from it, as `over_cluster` calls it."
-    return position, _run(function, replace(job.task, arrays=arrays), job.path, cpu_clock())
+    return position, _fit(function, replace(job.task, arrays=arrays), cpu_clock())
 
 def _over_cluster(function: Callable, jobs: list[_Job], scheduler: str) -> Iterator[tuple]:
-    "The jobs on a cluster; an array that several of them share is sent once."
+    "The jobs on a cluster, kept as they come; an array that several of them share is sent once."
     bare = [job._replace(task=replace(job.task, arrays={})) for job in jobs]
     label = "GPU" if jobs[0].task.configuration.get("device") == "cuda" else ""
-    return over_cluster(functools.partial(_work_far, function), bare, scheduler, lambda job: job.name,
-                        [job.task.arrays for job in jobs], label)
+    arrays = [job.task.arrays for job in jobs]
+    for position, fit in over_cluster(functools.partial(_work_far, function), bare, scheduler,
+                                      lambda job: job.name, arrays, label):
+        if isinstance(fit, Fit): _keep(fit, jobs[position].path)
+        yield position, fit
 
 def _spread(function: Callable, jobs: list[_Job], workers: int, scheduler: str) -> Iterator[tuple]:
     "Position and fit of each job, in any order; `ProcessDied` for one that killed its process."

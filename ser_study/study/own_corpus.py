@@ -11,8 +11,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from IPython.display import SVG, Markdown
 from ..data.demo.acted import Clip, cast, make_once, prosody, synthesise
+from ..features.extraction import measure_each
 from ..features.models import checkpoint_of
-from ..features.store import FeatureStore, extract
+from ..features.store import FeatureStore
 from ..features.transcripts import Whisper
 from ..settings import Settings, StudyError
 from .reporting import show_table
@@ -57,7 +58,7 @@ def hear_words(clips: pd.DataFrame,    # returned by `screen`: utterance, path, 
     store, heard = FeatureStore(settings.cache / "features"), []
     for language, spoken in clips.groupby("language"):
         whisper = Whisper(checkpoint_of("whisper", settings), language, settings.device, settings.workers)
-        texts, _ = extract(store, whisper, list(spoken.audio_key), list(spoken.path), "words")
+        texts, _ = measure_each(store, spoken, whisper, "words", settings.scheduler)
         heard.append(pd.Series(["" if text is None else str(text) for text in texts], spoken.index))
     return pd.concat(heard).reindex(clips.index)
 

@@ -12,7 +12,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import psutil
-from .runs import measured
+from .runs import measured, own_memory
 
 # %% ../../nbs/71a_timing.ipynb #cedc4918
 def race(rounds: int,                      # counted rounds, after a first one that is not
@@ -46,14 +46,14 @@ def typical(costs: pd.DataFrame) -> pd.DataFrame:
 # %% ../../nbs/71a_timing.ipynb #7d3e9c81
 def _measure(work: Callable, *arguments) -> dict:
     "As `measure_apart`, in this process."
-    before = psutil.Process().memory_info().rss / 2**20
-    with measured("work", 1) as cost: work(*arguments)
+    before = own_memory()
+    with measured("work", 1, own_memory) as cost: work(*arguments)
     return dict(wall_s=cost["wall_s"], cpu_s=cost["cpu_s"], added_mb=cost["peak_mb"] - before)
 
 def measure_apart(work: Callable,   # a function, with its arguments
                   *arguments) -> dict:   # wall_s, cpu_s, added_mb
     """Seconds of some work in a new process, and the memory (MB) that it adds to that of its packages and
-    arguments; with the processes that it starts."""
+    arguments; with the processes that it starts, without pages of files."""
     with joblib.externals.loky.ProcessPoolExecutor(1) as executor:
         return executor.submit(_measure, work, *arguments).result()
 

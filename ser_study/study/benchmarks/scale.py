@@ -8,14 +8,14 @@ __all__ = ['grow', 'time_manifest', 'write_changed', 'size_of_store', 'measure_g
            'plan', 'describe_scale']
 
 # %% ../../../nbs/71g_benchmarks_scale.ipynb #71aa0003
-import time
+import hashlib, time
 from collections.abc import Callable
 from pathlib import Path
 import numpy as np, pandas as pd, soundfile
 from ...data.audio import load_audio
 from ...data.utterances import validate
 from ...features.cluster import OnCluster
-from ...features.store import FeatureStore, fill, text_key, verify
+from ...features.store import FeatureStore, feature_key, fill, text_key, verify
 from ...models.clustering import dbcv, density_clusters, reduce, silhouettes
 from ...models.mlp import fit_mlp
 from ...protocol.audit import audit_leakage
@@ -65,10 +65,15 @@ def size_of_store(folder: Path) -> float:   # MB
     "The room that a store takes on the disk; its file is sparse."
     return (folder / "data.mdb").stat().st_blocks * 512 / 2**20
 
-def _fill_new(extractor, items: list, folder: Path) -> None:
+def _fill_new(extractor, items: list, folder: Path) -> str:   # a hash of the values
     "Compute the values of all items into a new store."
-    failed = fill(FeatureStore(folder), extractor, [text_key(str(item)) for item in items], items)
-    if failed: raise RuntimeError(f"{len(failed)} of {len(items)} values are missing: {failed}")
+    store, keys = FeatureStore(folder), [text_key(str(item)) for item in items]
+    if failed := fill(store, extractor, keys, items):
+        raise RuntimeError(f"{len(failed)} of {len(items)} values are missing: {failed}")
+    found = hashlib.sha256()
+    with store.reading() as read:
+        for key in keys: found.update(read(feature_key(extractor.identity, key)).tobytes())
+    return found.hexdigest()
 
 def measure_growth(extractors: dict,      # name -> extractor
                    items: list,
@@ -86,12 +91,13 @@ def measure_growth(extractors: dict,      # name -> extractor
 
 # %% ../../../nbs/71g_benchmarks_scale.ipynb #71aa0018
 def time_store(count: int,
-               folder: Path,     # gets the store
-               ) -> dict:        # values, write_s, read_s, verify_s, mb
-    "Write, read and verify so many vectors of 88 numbers."
+               folder: Path,         # gets the store
+               numbers: int = 88,    # of a vector
+               ) -> dict:            # values, numbers, write_s, read_s, verify_s, mb
+    "Write, read and verify so many vectors."
     store, rng = FeatureStore(folder), np.random.default_rng(0)
     keys = [f"{number:032}:vector" for number in range(count)]
-    vectors = rng.normal(size=(count, 88)).astype(np.float32)
+    vectors = rng.normal(size=(count, numbers)).astype(np.float32)
     start = time.perf_counter()
     for first in range(0, count, 1000):
         store.write(dict(zip(keys[first:first + 1000], vectors[first:first + 1000])))
@@ -100,7 +106,7 @@ def time_store(count: int,
     seen = time.perf_counter()
     if verify(store) or not np.isclose(total, vectors[:, 0].sum(), rtol=1e-3):
         raise RuntimeError("the store returned other values")
-    return dict(values=count, write_s=written - start, read_s=seen - written,
+    return dict(values=count, numbers=numbers, write_s=written - start, read_s=seen - written,
                 verify_s=time.perf_counter() - seen, mb=size_of_store(folder))
 
 # %% ../../../nbs/71g_benchmarks_scale.ipynb #71aa0041
@@ -127,15 +133,15 @@ class Fresh:
         self.count += 1
         return self.folder / str(self.count)
 
-def extract_again(extractor, items: list, fresh: Fresh, scheduler: str = "") -> None:
-    "Compute all values into a new store."
+def extract_again(extractor, items: list, fresh: Fresh, scheduler: str = "") -> str:
+    "Compute all values into a new store; a hash of them."
     if scheduler:
         extractor = OnCluster(extractor, scheduler, {item: soundfile.info(item).duration for item in items})
-    _fill_new(extractor, items, fresh())
+    return _fill_new(extractor, items, fresh())
 
-def on_one_core(work: Callable) -> None:
-    "Do some work without PyTorch's further threads."
-    with threads(1): work()
+def on_one_core(work: Callable) -> str:
+    "What some work returns, without PyTorch's further threads."
+    with threads(1): return work()
 
 def make_tasks(count: int) -> list[Task]:
     "Fits of paper 05's network on random numbers of the size of a corpus."
@@ -145,27 +151,29 @@ def make_tasks(count: int) -> list[Task]:
     fixed = dict(classes=3, hidden=128, standardise=True, weights="none", epochs=30, patience=30)
     return [Task(dict(seed=seed, **fixed), arrays) for seed in range(count)]
 
-def fit_again(tasks: list[Task], fresh: Fresh, workers: int, scheduler: str = "") -> None:
-    "Compute all fits into a new folder."
-    run_fits(fit_mlp, tasks, fresh(), workers, scheduler)
+def fit_again(tasks: list[Task], fresh: Fresh, workers: int, scheduler: str = "") -> str:
+    "Compute all fits into a new folder; a hash of their tables."
+    fits = run_fits(fit_mlp, tasks, fresh(), workers, scheduler)
+    return hashlib.sha256("".join(fit.table.to_csv() for fit in fits).encode()).hexdigest()
 
 def one_against_two(what: str,      # what is computed
                     repeats: int,   # counted rounds
                     one: Callable, two: Callable) -> pd.DataFrame:   # as `compare_speeds`
     "By which factor two workers are faster than one; 1.8 is wanted."
-    costs, _ = race(repeats, two=two, one=one)
+    costs, values = race(repeats, two=two, one=one)
+    if values["one"] != values["two"]: raise RuntimeError(f"{what}: two workers return other values")
     ideal = shared_evenly(costs, "two", workers=2)
-    return compare_speeds(costs, what, "two", {"one": 1.8}, "the same by test", ideal)
+    return compare_speeds(costs, what, "two", {"one": 1.8}, "equal to the byte", ideal)
 
 # %% ../../../nbs/71g_benchmarks_scale.ipynb #71aa0026
-def plan(rates: pd.DataFrame,     # stage; cpu_s and mb (kept) of one clip
+def plan(rates: pd.DataFrame,     # stage; cpu_s, write_s and mb (kept) of one clip
          clips: int = 10**6,
          cores: tuple[int, ...] = (2, 16, 128),
          ) -> pd.DataFrame:       # stage, core_hours, hours on so many cores, gb
-    "What each stage would take, if it grows in a straight line and cores share it evenly."
-    hours = rates.cpu_s * clips / 3600
-    table = pd.DataFrame(dict(stage=rates.stage, core_hours=hours))
-    for number in cores: table[f"hours, {number} cores"] = hours / number
+    "What each stage takes, if it grows in a straight line, cores share it evenly, and one process writes."
+    hours, writing = rates.cpu_s * clips / 3600, rates.write_s * clips / 3600
+    table = pd.DataFrame(dict(stage=rates.stage, core_hours=hours, writer_hours=writing))
+    for number in cores: table[f"hours, {number} cores"] = np.maximum(hours / number, writing)
     return table.assign(gb=rates.mb * clips / 1024)
 
 # %% ../../../nbs/71g_benchmarks_scale.ipynb #71aa0030
@@ -175,8 +183,10 @@ def describe_scale(straight: pd.DataFrame,   # for each extractor: memory and ti
                    ) -> str:                 # Markdown
     "The answer of the benchmark."
     memory, slowing = straight.iloc[:, 0].max(), straight.iloc[:, 1].max()
-    gains = ", ".join(f"{row.what} {row.got:.2f}" for row in factors.itertuples())
+    reached, missed = (", ".join(f"{row.what} {row.got:.2f}" for row in factors.itertuples()
+                                 if row.reached == state) or "none" for state in ("yes", "no"))
     slowest = million.loc[million.core_hours.idxmax()]
     return (f"From the fewest clips to the most, memory grows at most by a factor of {memory:.2f}, and the "
-            f"time a clip by {slowing:.2f}. Two workers against one: {gains}. A million clips would take "
+            f"time a clip by {slowing:.2f}. Two workers should be 1.8 times as fast as one. They are: "
+            f"{reached}. They are not: {missed}. A million clips would take "
             f"{slowest.core_hours:,.0f} core hours for {slowest.stage}, the slowest stage.")

@@ -10,8 +10,8 @@ import warnings
 from typing import NamedTuple
 import numpy as np, opensmile, pandas as pd
 from ...data.audio import load_audio
+from ...features.extraction import measure_each
 from ...features.functionals import Functionals, measure
-from ...features.store import extract
 from ...settings import StudyError
 from .data import Material
 from .fits import Clusterings
@@ -55,7 +55,7 @@ def measure_sensitivity(study: Study, material: Material, v01a: Functionals, see
     clips = material.clips.loc[sample]
     again = [_changed(smile, path) for path in clips.path]
     v02 = Functionals("eGeMAPSv02", workers=study.settings.workers)
-    newer, failed = extract(study.store, v02, list(clips.audio_key), list(clips.path), "eGeMAPSv02")
+    newer, failed = measure_each(study.store, clips, v02, "eGeMAPSv02", study.settings.scheduler)
     kept = [i for i in range(len(sample)) if again[i] is not None and i not in failed]
     older = material.voice["openSMILE"][sample][kept]
     spread = material.voice["openSMILE"].std(axis=0)

@@ -9,6 +9,7 @@ __all__ = ['TEXT', 'AUDIO', 'FUNCTIONALS', 'AVERAGED', 'SPECTRAL', 'ROLES', 'TRA
 
 # %% ../../../nbs/75b_conversations_inputs.ipynb #e0c3d4a2
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +27,7 @@ from ...features.frames import KINDS, RATE, Frames, average_runs
 from ...features.functionals import Functionals
 from ...features.speech_models import SpeechEncoder
 from ...features.text_models import text_encoder
+from ...features.workers import attempt
 from ...models.conversation_datasets import fragment, min_max_scaled
 from ...settings import Settings, StudyError
 from ..essay import Study
@@ -139,9 +141,9 @@ def read_part(part: Part) -> np.ndarray:   # (n,) at 16 kHz
 class OfParts:
     "Extractor: parts of recordings -> what `extractor` makes of each, as of a recording that ends there."
     at_once = 1000   # parts that are files at the same time
-
     def __init__(self, extractor: Frames | SpeechEncoder | Functionals):
         self.extractor, self.identity = extractor, extractor.identity
+        self.device = getattr(extractor, "device", "cpu")   # spectra and openSMILE ask for none
         self.averaged = AVERAGED if isinstance(extractor, SpeechEncoder) else 1
         if self.averaged > 1: self.identity = {**self.identity, "averaged": self.averaged}
 
@@ -157,16 +159,19 @@ class OfParts:
         "Yield (position, value or the reason why there is none)."
         for start in range(0, len(parts), self.at_once):
             with TemporaryDirectory() as folder:
-                paths = [self._write(part, Path(folder, str(number)))
-                         for number, part in enumerate(parts[start:start + self.at_once])]
-                for number, value in self.extractor.compute(paths): yield start + number, self._average(value)
+                written = [attempt(partial(self._write, Path(folder, str(number))), number, part)
+                           for number, part in enumerate(parts[start:start + self.at_once], start)]
+                yield from (pair for pair in written if isinstance(pair[1], StudyError))
+                good = [pair for pair in written if not isinstance(pair[1], StudyError)]
+                for number, value in self.extractor.compute([path for _, path in good]):
+                    yield good[number][0], self._average(value)
 
     def _average(self, value: np.ndarray | StudyError) -> np.ndarray | StudyError:
         "Fewer frames of an encoder; whatever else as it is."
         if self.averaged == 1 or isinstance(value, StudyError): return value
         return average_runs(value, self.averaged)
 
-    def _write(self, part: Part, folder: Path) -> Path:
+    def _write(self, folder: Path, part: Part) -> Path:
         "A file of the part's samples, under the recording's name."
         folder.mkdir()
         path = folder / f"{Path(part.path).stem}.wav"
