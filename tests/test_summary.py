@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd, pytest
 from committed import committed_reports
 from ser_study.settings import load_settings
-from ser_study.study.summary.findings import list_findings, write_list
+from ser_study.evaluation.scoreboard import list_headlines
+from ser_study.study.summary.findings import list_findings, tally, write_list
 from ser_study.study.summary.tables import read_runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,9 +25,9 @@ def test_each_paper_has_a_finding_whose_numbers_stand_in_its_report(runs):
     for finding in findings:
         results = pd.read_csv((ROOT / finding.link).with_name("results.csv"))
         known = {
-            f"{value:.{digits}f}"
-            for name in ("reproduced", "published")
-            for digits in (1, 2)
+            f"{abs(value):.{digits}f}"
+            for name in ("reproduced", "published", "low", "high")
+            for digits in (1, 2, 3)
             for value in results[name].dropna()
         }
         exact = {f"{0.025 ** (1 / 6):.2f}"}  # the exact interval of six of six begins here
@@ -42,7 +43,8 @@ def test_a_finding_is_one_line_and_links_to_its_evidence(runs):
 
 
 def test_the_readme_has_these_lines(runs):
-    "Between its marks, as `write_list` gives them."
+    "Between its marks: how many claims hold, by the committed scoreboard, then what `write_list` gives."
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     written = re.search(r"<!-- findings -->\n(.*?)<!-- end of findings -->", readme, re.S)[1]
-    assert written.strip() == write_list(list_findings(runs)).strip()
+    heads = list_headlines(pd.read_csv(REPORTS / "06_summary" / "all" / "scoreboard.csv"))
+    assert written.strip() == f"{tally(heads)}\n\n{write_list(list_findings(runs))}".strip()

@@ -128,7 +128,7 @@ def _measured(work: Callable, installed: dict, *job) -> tuple[tuple, tuple]:
     result = work(*job)
     return result, (clock() - began, get_worker().address, psutil.Process().memory_info().rss / 2**20)
 
-# %% ../../nbs/30c_cluster.ipynb #30f0000b
+# %% ../../nbs/30c_cluster.ipynb #5ffdd35d
 class _Arrays:
     "Arrays on a cluster: each is sent once, and kept as long as a job needs it."
     def __init__(self, client, jobs: list[tuple]):   # position, item and arrays of each

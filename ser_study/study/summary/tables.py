@@ -66,15 +66,16 @@ def _list_verdicts(tests: pd.DataFrame) -> str:
     return "; ".join(f"{_say_verdict(test)} ({test.corpus})" for test in tests.itertuples()) or "–"
 
 def list_claims(verdicts: Verdicts, paper: str) -> pd.DataFrame:   # paper: "04", or all of its name
-    "claim, says, basis, headline, paper, corrected: a paper's claims with the verdicts of each protocol."
+    "claim, says, basis, headline, paper, corrected, instead: the verdicts of each protocol, and substitutes."
     rows = []
     for claim in verdicts.claims.values():
         if not claim.paper.startswith(paper): continue
         mine, head = verdicts.tests[verdicts.tests.claim == claim.id], verdicts.heads[claim.id]
         protocols = {name: _list_verdicts(mine[mine.protocol == name]) for name in ("paper", "corrected")}
         on = f" ({head.corpus})" if head.corpus else ""
+        instead = "; ".join(dict.fromkeys(mine.instead.dropna().replace("", np.nan).dropna()))
         rows.append(dict(claim=claim.id, says=claim.statement, basis=claim.basis,
-                         headline=SIGNS[head.verdict] + on, **protocols))
+                         headline=SIGNS[head.verdict] + on, **protocols, instead=instead))
     return pd.DataFrame(rows)
 
 # %% ../../../nbs/79_summary_tables.ipynb #83411c58
