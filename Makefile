@@ -50,7 +50,7 @@ test-papers: $(READY)
 	@echo "Running the tests of whole papers"
 	@$(RUN) python -m pytest -m "papers and not faults" $(SPREAD) tests
 
-# CI runs FAULTS="faults and not papers": whole papers that are killed or spread take half an hour.
+# CI runs FAULTS="faults and not papers": whole papers that are killed take half an hour.
 FAULTS ?= faults
 test-faults: $(READY)
 	@echo "Running the long tests of faults"

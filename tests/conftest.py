@@ -12,8 +12,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:   # its processes inherit this one's
     atexit.register(shutil.rmtree, os.environ["SER_STUDY_CACHE"])
 
 
-LONG = ("test_papers_resume.py", "test_papers.py", "test_runs.py", "test_tutorial.py", "test_essays.py",
-        "test_cli.py", "test_transcripts.py", "test_fits.py", "test_site_claims.py", "test_grids.py")
+LONG = ("test_papers_resume.py", "test_papers_cluster.py", "test_papers.py", "test_runs.py",
+        "test_tutorial.py", "test_essays.py", "test_cli.py", "test_transcripts.py", "test_fits.py",
+        "test_site_claims.py", "test_grids.py")
 
 
 def pytest_collection_modifyitems(items):

@@ -206,9 +206,10 @@ def check_cluster(settings: Settings) -> list[Check]:
     try:
         with connect(settings.scheduler) as client: cores = sum(client.ncores().values())
     except StudyError as error:
-        todo = "start it, or take it out of settings.ini"
+        todo = "mend that, or name none (`scheduler` in settings.ini, SER_STUDY_SCHEDULER)"
         return [Check("Dask scheduler", "missing", str(error), todo, True)]
-    return [Check("Dask scheduler", "ok", f"answers; its workers have {cores} cores")]
+    found = f"answers; its workers have {cores} cores"
+    return [make_check("Dask scheduler", cores > 0, found, "start workers")]
 
 # %% ../../nbs/90_doctor.ipynb #469c92df
 def blocking(checks: list[Check]) -> list[str]:

@@ -17,7 +17,7 @@ from ..settings import StudyError
 
 # %% ../../nbs/30h_extraction.ipynb #19a226ce
 def measure_each(store: FeatureStore,
-                 clips: pd.DataFrame,    # returned by `screen`: utterance, path, audio_key
+                 clips: pd.DataFrame,    # returned by `screen`: path, audio_key, duration
                  extractor,              # has `.identity` and `.compute(paths)`
                  name: str,              # for the progress bar
                  scheduler: str = "",    # tcp://host:port of a Dask scheduler

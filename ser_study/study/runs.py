@@ -101,7 +101,7 @@ def resident_memory() -> float:   # MB
     return _of_all(lambda process: process.memory_info().rss / 2**20)
 
 def own_memory() -> float:   # MB
-    "As `resident_memory`, without the pages of files, which the system takes back when it needs the room."
+    "As `resident_memory`, without the pages of files and what processes share."
     def own(process) -> float:
         memory = process.memory_info()
         return (memory.rss - getattr(memory, "shared", 0)) / 2**20   # Linux alone tells them apart

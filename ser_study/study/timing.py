@@ -53,7 +53,7 @@ def _measure(work: Callable, *arguments) -> dict:
 def measure_apart(work: Callable,   # a function, with its arguments
                   *arguments) -> dict:   # wall_s, cpu_s, added_mb
     """Seconds of some work in a new process, and the memory (MB) that it adds to that of its packages and
-    arguments; with the processes that it starts, without pages of files."""
+    arguments; with the processes that it starts, without the pages of files."""
     with joblib.externals.loky.ProcessPoolExecutor(1) as executor:
         return executor.submit(_measure, work, *arguments).result()
 

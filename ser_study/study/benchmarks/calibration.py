@@ -37,15 +37,15 @@ def power(table: pd.DataFrame) -> pd.DataFrame:   # repetitions, speakers, and a
 
 # %% ../../../nbs/71e_benchmarks_calibration.ipynb #70e11d90
 LEAST = .93   # wanted coverage of a 95 % interval
-NAMES = {"crossed": "The study's interval (crossed: over speakers and trainings)",
-         "speakers alone": "An interval over speakers alone, which leaves trainings out"}
+NAMES = {"crossed": "the study's interval (crossed: over speakers and trainings)",
+         "speakers alone": "an interval over speakers alone"}
 
 def describe_coverage(table: pd.DataFrame) -> str:   # Markdown
     "The least and the mean coverage of each interval and metric, and how many sizes reach LEAST."
     lines = []
     for (interval, metric), part in table.groupby(["interval", "metric"], sort=False):
         reached = (part.holds_zero >= LEAST).sum()
-        lines.append(f"- {NAMES[interval]} of {metric} holds the truth in {part.holds_zero.mean():.1%} of "
+        lines.append(f"- Of {metric}, {NAMES[interval]} holds the truth in {part.holds_zero.mean():.1%} of "
                      f"the studies on average, in {part.holds_zero.min():.1%} at least; in {LEAST:.0%} or "
                      f"more for {reached} of {len(part)} sizes of study.")
     return "\n".join(lines)
@@ -54,7 +54,7 @@ def describe_power(table: pd.DataFrame) -> str:   # Markdown
     "How often the study's interval finds a true difference of UA, from the worst size of study to the best."
     found = power(table).drop(columns=["repetitions", "speakers"])
     return (f"- A true difference of about five points of UA is found in {found.min(axis=None):.0%} to "
-            f"{found.max(axis=None):.0%} of the studies, by their size: *inconclusive* is common.")
+            f"{found.max(axis=None):.0%} of the studies, by their size and by how far trainings move it.")
 
 def list_sizes(sizes: list[dict],    # of each simulation
                fits: list[Fit]) -> pd.DataFrame:   # the sizes, and the columns of the fits' tables

@@ -195,7 +195,7 @@ def spread_components(components: pd.DataFrame) -> pd.DataFrame:
 
 # %% ../../../nbs/79d_beyond_blocks.ipynb #af463bb8
 TOGETHER = {"what some of these do together": [COMBINED],
-            "what is left over, the luck of a single training": [LEFT]}
+            "what is left over: a single training, on a single speaker if those are told apart": [LEFT]}
 
 def summarise_components(components: pd.DataFrame) -> pd.DataFrame:   # kind, blocks, lowest, median, highest
     "Standard deviations of each kind of factor, corrected protocol, over blocks, in points; largest first."

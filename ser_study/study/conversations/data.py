@@ -81,6 +81,13 @@ class Utterances:
         return bool(self.clips.dialogue.notna().any())
 
     @cached_property
+    def prescribed(self) -> bool:
+        "Whether every sentence is said in most emotions: then the words carry none."
+        known = self.clips.dropna(subset="emotion")
+        said = known.emotion.groupby(known.transcript.str.lower().str.strip()).nunique()
+        return bool(said.min() > len(self.emotions) / 2)
+
+    @cached_property
     def layout(self) -> str:
         "How the corpus is split: `iemocap` by its sessions, `split` as it comes, `speakers` by us."
         sessions, given = self.clips.session.notna().all(), self.clips.split.notna()

@@ -123,7 +123,7 @@ def happiness_comparisons(names: list[str], length: int) -> list[dict]:
             for name, protocol in product(names, PROTOCOLS)]
 
 # %% ../../../nbs/75e_conversations_questions.ipynb #ed79fafe
-PRESCRIBED = "the words were prescribed, the same ones in every emotion"
+PRESCRIBED = "the words were prescribed, the same ones in most emotions"
 
 def list_comparisons(talks: Conversations,
                      lengths: list[int],                   # conv_length, those that were trained
@@ -141,7 +141,7 @@ def list_comparisons(talks: Conversations,
         found += control_comparisons(text, changed, length, has_longer_past(talks, length))
         found += modality_comparisons(text, audio, length)
     found += weight_comparisons([*alone, *(FUSION if best else [])], length)
-    reason = {} if talks.talking else dict(reason=PRESCRIBED)
+    reason = dict(reason=PRESCRIBED) if talks.prescribed else {}
     if best: found += [one | reason for one in fusion_comparisons(list(FUSION), text[0], best, length)]
     if best: found += seconds_comparisons(best, parts, length)
     if len(text) > 1: found += size_comparisons(text[0], text[1], length)
