@@ -149,6 +149,7 @@ def on_one_core(work: Callable) -> Callable[[], str]:
     "What some work returns, without PyTorch's further threads."
     with threads(1): return work()
 
+# %% ../../../nbs/71g_benchmarks_scale.ipynb #71aa0050
 def make_tasks(count: int) -> list[Task]:
     "Fits of paper 05's network on random numbers of the size of a corpus."
     rng = np.random.default_rng(0)

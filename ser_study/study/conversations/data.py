@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['SIZES', 'SHARES', 'VALIDATION', 'PAPER_SEEDS', 'has_sound', 'dialogue_defects', 'usable_utterances', 'Utterances',
-           'Conversations', 'soft_targets', 'corpus_overview', 'table1', 'table1_results', 'choose_seeds',
-           'make_splits', 'shown_splits', 'sides_table', 'find_shared', 'describe_units', 'emotion_shares',
-           'same_emotion', 'same_emotion_results', 'control_shares', 'has_longer_past', 'show_dialogue']
+           'prescribes_words', 'Conversations', 'soft_targets', 'corpus_overview', 'table1', 'table1_results',
+           'choose_seeds', 'make_splits', 'shown_splits', 'sides_table', 'find_shared', 'describe_units',
+           'emotion_shares', 'same_emotion', 'same_emotion_results', 'control_shares', 'has_longer_past',
+           'show_dialogue']
 
 # %% ../../../nbs/75a_conversations_data.ipynb #330988ec
 from dataclasses import dataclass, replace
@@ -81,13 +82,6 @@ class Utterances:
         return bool(self.clips.dialogue.notna().any())
 
     @cached_property
-    def prescribed(self) -> bool:
-        "Whether every sentence is said in most emotions: then the words carry none."
-        known = self.clips.dropna(subset="emotion")
-        said = known.emotion.groupby(known.transcript.str.lower().str.strip()).nunique()
-        return bool(said.min() > len(self.emotions) / 2)
-
-    @cached_property
     def layout(self) -> str:
         "How the corpus is split: `iemocap` by its sessions, `split` as it comes, `speakers` by us."
         sessions, given = self.clips.session.notna().all(), self.clips.split.notna()
@@ -114,6 +108,13 @@ class Utterances:
     def targets(self) -> np.ndarray:   # (n, c)
         "One-hot rows; those of unscored utterances mean nothing and are never read."
         return np.eye(len(self.emotions))[self.labels.clip(0)]
+
+# %% ../../../nbs/75a_conversations_data.ipynb #75a0f1ed
+def prescribes_words(talks: Utterances) -> bool:
+    "Whether every sentence is said in most emotions: then the words carry none."
+    known = talks.clips.dropna(subset="emotion")
+    said = known.emotion.groupby(known.transcript.str.lower().str.strip()).nunique()
+    return bool(said.min() > len(talks.emotions) / 2)
 
 # %% ../../../nbs/75a_conversations_data.ipynb #9545b1ce
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from ...evaluation.intervals import (Interval, difference_interval, interval_of,
                                             write_interval, write_p)
 from ...evaluation.verdicts import compare_halves, count_collapsed, decide_verdicts, matters_of
 from ...models.networks.conversation import EMBEDDERS, ConversationNetwork
-from .data import Conversations, has_longer_past
+from .data import Conversations, has_longer_past, prescribes_words
 from .systems import WEIGHTED, Predicted
 from ..essay import result
 
@@ -141,7 +141,7 @@ def list_comparisons(talks: Conversations,
         found += control_comparisons(text, changed, length, has_longer_past(talks, length))
         found += modality_comparisons(text, audio, length)
     found += weight_comparisons([*alone, *(FUSION if best else [])], length)
-    reason = dict(reason=PRESCRIBED) if talks.prescribed else {}
+    reason = dict(reason=PRESCRIBED) if prescribes_words(talks) else {}
     if best: found += [one | reason for one in fusion_comparisons(list(FUSION), text[0], best, length)]
     if best: found += seconds_comparisons(best, parts, length)
     if len(text) > 1: found += size_comparisons(text[0], text[1], length)
