@@ -79,7 +79,7 @@ GAIN = "silhouette difference"
 SHUFFLED = Sentence("01", "ravdess,crema_d", finding=True,
     text="On RAVDESS and CREMA-D, and in the paper's protocol, adding the words (MiniLM of what Whisper "
          "heard) changes the silhouette by {adding.value:+.2f} [{adding.low:+.2f}, {adding.high:+.2f}]. The "
-         "right words are ahead of the same words dealt out to the wrong clips by {beyond.value:+.2f} "
+         "right words are ahead of those of other clips by {beyond.value:+.2f} "
          "[{beyond.low:+.2f}, {beyond.high:+.2f}].",
     places=dict(adding=("Question 1", "adding minilm of whisper", GAIN, "paper"),
                 beyond=("Question 1", "minilm of whisper, beyond the same text shuffled", GAIN, "paper")))
@@ -250,10 +250,9 @@ MLP = "all voices together: MFCC, MLP(128)"
 ANSWER = "Whisper, logistic regression in place of HuBERT, logistic regression"
 
 EARS = Sentence("05", "ravdess", finding=True,
-    text="On RAVDESS and on voices that were not trained on, logistic regression tells three sentiments with "
-         "a UA of {mfcc.value:.2f} from MFCC, of {whisper.value:.2f} from Whisper's last layer, of "
-         "{free.value:.2f} from the layer that validation chooses, and of {twin.value:.2f} from the encoder "
-         "untrained; chance is one in three.",
+    text="On RAVDESS and new voices, logistic regression tells three sentiments with a UA of "
+         "{mfcc.value:.2f} from MFCC, of {whisper.value:.2f} from Whisper's last layer, of {free.value:.2f} "
+         "from the layer that validation chooses, and of {twin.value:.2f} from the encoder untrained.",
     places=dict(mfcc=("Text", "MFCC, logistic regression", "UA test", "corrected"),
                 whisper=("Text", ANSWER, "UA test", "corrected"),
                 free=("Layers", "Whisper, layer by validation, logistic regression", "UA test", "corrected"),
