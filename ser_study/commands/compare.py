@@ -45,15 +45,16 @@ FOUND = {"both": "both", "left_only": "only A", "right_only": "only B"}
 
 def _numbers(results: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     "Keys and values of the rows that have a result of ours."
-    return results[keys].join(results[VALUES].apply(pd.to_numeric)).dropna(subset="reproduced")
+    found = results[keys].join(results[VALUES].apply(pd.to_numeric)).dropna(subset="reproduced")
+    return found.assign(place=found.groupby(keys, dropna=False).cumcount())   # of rows that have one name
 
 def differing_rows(a: pd.DataFrame, b: pd.DataFrame,   # RESULTS, as texts or numbers
                    ) -> pd.DataFrame:   # keys, VALUES of a and of b, difference, widths, found
     """Rows with another value or interval, or in one run alone; the largest difference first. `difference` is
     b - a, `widths` the same in mean interval widths, `found` one of both, only A, only B."""
     keys = KEYS if set(a["corpus"]) & set(b["corpus"]) else KEYS[:-1]
-    both = _numbers(a, keys).merge(_numbers(b, keys), how="outer", on=keys, suffixes=("_a", "_b"),
-                                   indicator="found")
+    both = _numbers(a, keys).merge(_numbers(b, keys), how="outer", on=[*keys, "place"], suffixes=("_a", "_b"),
+                                   indicator="found").drop(columns="place")
     first, second = (both[[f"{name}_{run}" for name in VALUES]].to_numpy(dtype=float) for run in "ab")
     both["difference"], both["found"] = second[:, 0] - first[:, 0], both["found"].map(FOUND).astype(str)
     width, unknown = ((first + second) @ [0, -1, 1]) / 2, np.full(len(both), np.nan)

@@ -248,7 +248,8 @@ def _missing(store: FeatureStore, keys: list[str]) -> tuple[list[int], int]:
     return sorted(first.values()), damaged
 
 # %% ../../nbs/30_store.ipynb #a1ae5bd3
-COMMIT_VALUES, COMMIT_SECONDS = 32, 2.0
+COMMIT_VALUES = 32
+COMMIT_SECONDS = 2.0
 
 def _keep(store: FeatureStore, results: Iterator) -> dict[str, str]:
     "Write arrays as they arrive, in small transactions. Returns key -> message for each `StudyError`."

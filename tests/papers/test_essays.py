@@ -47,7 +47,7 @@ def test_the_summary_leaves_what_the_site_reads(made):
 
 def test_the_answer_comes_first_and_counts_the_claims(made, board):
     text = first_screen(made)
-    assert text.startswith(f"**Of {board.claim.nunique()} claims, ") and "have a verdict, from" in text
+    assert text.startswith(f"**Of {board.claim.nunique()} claims ") and "Verdicts come from" in text
 
 
 def test_without_runs_nothing_is_said(tmp_path):
