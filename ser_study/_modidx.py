@@ -456,6 +456,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                            'ser_study.data.utterances._seconds': ( 'utterances.html#_seconds',
                                                                                    'ser_study/data/utterances.py'),
                                            'ser_study.data.utterances._text': ('utterances.html#_text', 'ser_study/data/utterances.py'),
+                                           'ser_study.data.utterances.count_labels': ( 'utterances.html#count_labels',
+                                                                                       'ser_study/data/utterances.py'),
                                            'ser_study.data.utterances.require': ('utterances.html#require', 'ser_study/data/utterances.py'),
                                            'ser_study.data.utterances.utterance_name': ( 'utterances.html#utterance_name',
                                                                                          'ser_study/data/utterances.py'),

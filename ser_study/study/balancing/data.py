@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from ...data.screening import DEFECT
-from ...data.utterances import require
+from ...data.utterances import count_labels, require
 from ...labels import IEMOCAP_SIX, NONE, major_minor, votes_to_distribution
 from ...protocol.splits import NOBODY, Split, describe_splits, grouped_folds
 from ...settings import StudyError
@@ -108,10 +108,11 @@ def describe_sequences(clips: pd.DataFrame, row: int,
 
 def note_words(material: Material) -> str:
     "What to know of the words: the same sentences in most emotions carry none. Empty for other words."
-    said = pd.Series(material.major).groupby(material.clips.transcript.to_numpy()).nunique()
-    least, all_of_them = said.min(), len(material.emotions)
+    words = material.clips.transcript
+    said = count_labels(words, pd.Series(material.major, index=words.index))
+    least, all_of_them = int(said.min()), len(material.emotions)
     if least <= all_of_them / 2: return ""
-    return (f"the words carry no emotion: each of {len(said)} sentences is said in at least {least} of "
+    return (f"the words carry no emotion: each of {words.nunique()} sentences is said in at least {least} of "
             f"{all_of_them} emotions")
 
 def first_ambiguous(material: Material) -> int:

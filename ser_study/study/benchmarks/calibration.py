@@ -45,7 +45,7 @@ def describe_coverage(table: pd.DataFrame) -> str:   # Markdown
     lines = []
     for (interval, metric), part in table.groupby(["interval", "metric"], sort=False):
         reached = (part.holds_zero >= LEAST).sum()
-        lines.append(f"- Of {metric}, {NAMES[interval]} holds the truth in {part.holds_zero.mean():.1%} of "
+        lines.append(f"- For {metric}, {NAMES[interval]} holds the truth in {part.holds_zero.mean():.1%} of "
                      f"the studies on average, in {part.holds_zero.min():.1%} at least; in {LEAST:.0%} or "
                      f"more for {reached} of {len(part)} sizes of study.")
     return "\n".join(lines)

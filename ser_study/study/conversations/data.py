@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from ...data.screening import DEFECT, list_unread
-from ...data.utterances import Reading, require
+from ...data.utterances import Reading, count_labels, require
 from ...features.store import text_key
 from ...labels import IEMOCAP_FOUR, IEMOCAP_SIX, votes_to_distribution
 from ...protocol.audit import Leakage, audit_leakage
@@ -113,8 +113,7 @@ class Utterances:
 def prescribes_words(talks: Utterances) -> bool:
     "Whether every sentence is said in most emotions: then the words carry none."
     known = talks.clips.dropna(subset="emotion")
-    said = known.emotion.groupby(known.transcript.str.lower().str.strip()).nunique()
-    return bool(said.min() > len(talks.emotions) / 2)
+    return bool(count_labels(known.transcript, known.emotion).min() > len(talks.emotions) / 2)
 
 # %% ../../../nbs/75a_conversations_data.ipynb #9545b1ce
 @dataclass(frozen=True)

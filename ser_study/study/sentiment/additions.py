@@ -11,6 +11,7 @@ __all__ = ['MFCC', 'FIXED', 'UNCHANGED', 'with_features', 'join_features', 'cut_
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
+from ...data.utterances import count_labels
 from ...features import prosody
 from ...features.augmentation import CHANGES, SEMITONES, SNR, SPEED, Augmented
 from ...features.frames import Frames
@@ -79,8 +80,8 @@ class Words(NamedTuple):
 
 def share_fixed(texts: list[str], sentiments: pd.Series) -> float:
     "The share of clips whose words are said in every sentiment."
-    words = pd.Series(texts, index=sentiments.index).str.lower().str.strip()
-    return float((sentiments.groupby(words).transform("nunique") == len(CLASSES)).mean())
+    said = count_labels(pd.Series(texts, index=sentiments.index), sentiments)
+    return float((said == len(CLASSES)).mean())
 
 def find_words(study: Study,
                clips: pd.DataFrame,      # transcript, language, sentiment, path, audio_key

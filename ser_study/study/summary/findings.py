@@ -106,8 +106,8 @@ HEARD = Sentence("01", "ravdess,crema_d",
 # %% ../../../nbs/79b_summary_findings.ipynb #914432f9
 NOISE = Sentence("01", "ravdess,crema_d",
     text="On RAVDESS and CREMA-D, UMAP's plane gives pure noise a silhouette of {noise.value:.2f} (the "
-         "recordings: "
-         "{voice.value:.2f}), so a silhouette that is measured there does not show that there are groups.",
+         "recordings: {voice.value:.2f}), so a silhouette that is measured there does not show that there "
+         "are groups.",
     places=dict(noise=("Null", "openSMILE: gaussian null", "silhouette in UMAP", "paper"),
                 voice=("Null", "openSMILE: recordings", "silhouette in UMAP", "paper")))
 
@@ -284,7 +284,7 @@ SENTENCES = [SHUFFLED, WITHIN, HEARD, NOISE, STEP, AGREEMENT, HISTORY, MPNET, PR
 AGAIN = {   # paper -> what waits for runs by the present rule
     "02": "on MELD, the BiLSTM that learns its own word embedding: eight hours of two cores, or a GPU",
     "03": "what class weights gain after the published 12 epochs: eight hours of two cores, or a GPU. The "
-          "run of MiniLM has 4 epochs. An older notebook wrote its report: what that calls a verdict is none"}
+          "run of MiniLM has 4 epochs, and the verdicts in its own report are by an older rule"}
 
 # %% ../../../nbs/79b_summary_findings.ipynb #1f6761e1
 def list_findings(runs: list[RunFiles]) -> list[Finding]:

@@ -73,7 +73,7 @@ def list_claims(verdicts: Verdicts, paper: str) -> pd.DataFrame:   # paper: "04"
         mine, head = verdicts.tests[verdicts.tests.claim == claim.id], verdicts.heads[claim.id]
         protocols = {name: _list_verdicts(mine[mine.protocol == name]) for name in ("paper", "corrected")}
         on = f" ({head.corpus})" if head.corpus else ""
-        instead = "; ".join(dict.fromkeys(mine.instead.dropna().replace("", np.nan).dropna()))
+        instead = "; ".join(dict.fromkeys(filter(None, mine.instead.dropna())))
         rows.append(dict(claim=claim.id, says=claim.statement, basis=claim.basis,
                          headline=SIGNS[head.verdict] + on, **protocols, instead=instead))
     return pd.DataFrame(rows)
