@@ -202,7 +202,7 @@ WEIGHTING = Sentence("03", "emospeech", finding=True,
          "frequency change macro F1 by {network.value:+.3f} [{network.low:+.3f}, {network.high:+.3f}] for a "
          "small transformer from nothing, by {words.value:+.3f} [{words.low:+.3f}, {words.high:+.3f}] for "
          "logistic regression on TF-IDF and by {svm.value:+.3f} [{svm.low:+.3f}, {svm.high:+.3f}] for a "
-         "linear SVM on it, which is regularised less.",
+         "linear SVM on it.",
     places={name: ("Gain", f"{system}, {EQ_2}", "macro F1", "corrected") for name, system in dict(
         network="small transformer from nothing", words="TF-IDF, logistic regression",
         svm="TF-IDF, linear SVM").items()})
